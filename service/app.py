@@ -1,0 +1,125 @@
+"""The only wiring of the web process: settings in, an ASGI application out."""
+
+import asyncio
+import os
+import secrets
+import socket
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import structlog
+from redis.exceptions import RedisError
+from starlette.applications import Starlette
+from starlette.concurrency import run_in_threadpool
+from starlette.middleware import Middleware
+
+from service import logs
+from service.domain.edition import parse_editions
+from service.domain.ticker import Ticker
+from service.gateway.door import Door
+from service.gateway.feed import Feed
+from service.gateway.hub import Hub
+from service.gateway.replay import Replay
+from service.newsroom.auth import admit_reader
+from service.newsroom.landings import Landings
+from service.newsroom.queue import Newsroom
+from service.routes import routes
+from service.settings import Settings
+from service.store import reach
+from service.store.accounts import Accounts
+from service.store.connect import blocking, streaming
+from service.store.items import Items
+from service.store.outbox import Outbox, breaking_queue
+from service.tasks import Tasks
+from service.web.errors import HANDLERS
+from service.web.middleware import SecurityHeaders
+
+# How often this process says who reads and what they have confirmed.
+REACH_SECONDS = 0.25
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Gateway:
+    """The readers' side of this process."""
+
+    door: Door
+    hub: Hub
+    feed: Feed
+
+
+def create_app(settings: Settings, *, turn_seconds: float = 1.0) -> Starlette:
+    """Build the application. `turn_seconds` is the pace of beats and pings, for tests that cannot wait 40 s."""
+    editions = parse_editions(settings.read_editions(), str(settings.editions))
+    url = settings.require_redis_url()
+
+    @asynccontextmanager
+    async def lifespan(app: Starlette) -> AsyncIterator[dict[str, Any]]:
+        redis, news, side = blocking(url), streaming(url, answer_seconds=None), streaming(url)
+        queue = breaking_queue(blocking(settings.queue_url) if settings.queue_url else redis)
+        accounts = Accounts(redis, settings.admin_key)
+        newsroom = Newsroom(editions, accounts, Items(redis, editions), Outbox(redis, queue))
+        landings = Landings()
+
+        tickers = {code: Ticker(edition) for code, edition in editions.items()}
+        replay = Replay(side)
+        hub = Hub(tickers, replay, drain_seconds=settings.drain_seconds, turn_seconds=turn_seconds)
+        feed = Feed(news, tickers, hub, [landings.heard])
+        gateway = Gateway(Door(settings, editions, hub), hub, feed)
+
+        async def readers_key(header: str | None, edition: str) -> None:
+            await run_in_threadpool(admit_reader, accounts, header, edition)
+
+        process = f"{socket.gethostname()}.{os.getpid()}.{secrets.token_hex(2)}"
+
+        async def tell_reach() -> None:
+            while True:
+                await asyncio.sleep(REACH_SECONDS)
+                now_ms = time.time_ns() // 1_000_000
+                try:
+                    await reach.write(side, process, {code: hub.sheet(code, now_ms) for code in editions})
+                except (RedisError, OSError) as error:
+                    log.debug("reach not written", error=str(error))
+
+        tasks = Tasks()
+        loops = {"feed": feed.run, "hub": hub.run, "replay": replay.run, "reach": tell_reach}
+        async with asyncio.TaskGroup() as group:
+            running = [group.create_task(tasks.forever(name, loop)) for name, loop in loops.items()]
+            yield {
+                "settings": settings,
+                "editions": editions,
+                "newsroom": newsroom,
+                "landings": landings,
+                "gateway": gateway,
+                "redis": redis,
+                "readers_key": readers_key,
+                "tasks": tasks,
+            }
+            for task in running:
+                task.cancel()
+        try:
+            await reach.leave(side, process, list(editions))
+        except (RedisError, OSError) as error:
+            log.debug("reach not withdrawn", error=str(error))
+        for client in (news, side):
+            await client.aclose()
+        redis.close()
+        queue.connection.close()
+
+    return Starlette(
+        routes=routes(),
+        lifespan=lifespan,
+        exception_handlers=HANDLERS,
+        middleware=[Middleware(SecurityHeaders, settings.allowed_origins)],
+    )
+
+
+def from_env() -> Starlette:
+    """The application of this process's environment: `uvicorn --factory service.app:from_env`."""
+    settings = Settings.from_env(os.environ)
+    logs.configure(settings)
+    return create_app(settings)

@@ -1,0 +1,317 @@
+"""Lifecycle: what may happen to an item, decided without touching anything.
+
+    draft -> submitted -> approved -> embargoed -> live -> withheld <-> live -> killed | expired
+
+`version` is 1 for the first text and rises by 1 with each change of the text or of what the public sees. `rev` rises
+with every accepted change; the store compares it, so that two decisions about one item cannot both be written.
+"""
+
+from typing import Any, Literal
+
+import msgspec
+from msgspec import UNSET
+
+from service.domain.edition import Edition
+from service.domain.headline import clean_line
+from service.domain.instant import format_ms, parse_ms
+from service.domain.item import Change, Correction, Draft, Item, embargo_ms, expires_ms, fields_of, new_id
+from service.errors import ConflictError, InvalidFieldError, StaleError
+
+State = Literal["draft", "submitted", "approved", "embargoed", "live", "withheld", "expired", "killed"]
+Removal = Literal["killed", "withheld", "expired"]
+ACTIONS = ("submit", "approve", "publish", "withhold", "release", "kill", "expire", "pin", "unpin")
+
+# What each action may start from. Kill is allowed from everywhere but killed: it wins over everything.
+STARTS: dict[str, tuple[State, ...]] = {
+    "submit": ("draft",),
+    "approve": ("submitted",),
+    "publish": ("draft", "submitted", "approved", "embargoed"),
+    "withhold": ("live",),
+    "release": ("withheld",),
+    "kill": ("draft", "submitted", "approved", "embargoed", "live", "withheld", "expired"),
+    "expire": ("live", "withheld"),
+    "pin": ("live", "withheld"),
+    "unpin": ("live", "withheld"),
+}
+EDITABLE: tuple[State, ...] = ("draft", "submitted", "approved", "embargoed", "live", "withheld")
+
+
+class Record(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
+    """An item as staff see it: the line, its state, and who did what last. `item` is None once it is killed."""
+
+    id: str
+    edition: str
+    version: int
+    rev: int
+    state: State
+    item: Item | None
+    embargoed_until: str | None = None
+    # Whether a reader can have seen it: only then does a removal need announcing.
+    public: bool = False
+    created_at: str
+    created_by: str
+    changed_at: str
+    changed_by: str
+    note: str | None = None
+    # Hash of the request that made it, so that the same one sent again is the same item.
+    origin: str | None = None
+    # Which version of a wire's document it is: only a later one may change it.
+    source: tuple[int, int] | None = None
+
+
+class Version(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
+    """One step of an item's history. `item` is None once it is killed."""
+
+    version: int
+    rev: int
+    action: str
+    state: State
+    at: str
+    by: str
+    note: str | None = None
+    item: Item | None = None
+
+
+class Entry(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
+    """What waits in the outbox for `append.lua`: one public change. `wire` is the item's JSON for readers."""
+
+    kind: Literal["item", "remove"]
+    id: str
+    version: int
+    accepted: int
+    wire: str | None = None
+    reason: Removal | None = None
+
+
+class Decision(msgspec.Struct, frozen=True, kw_only=True):
+    """All that one accepted change writes. `due_ms` is when the clock must look at the item again."""
+
+    action: str
+    now_ms: int
+    record: Record
+    history: Version
+    entry: Entry | None = None
+    due_ms: int | None = None
+
+
+def create(
+    edition: Edition,
+    draft: Draft,
+    *,
+    state: Literal["draft", "live"],
+    by: str,
+    now_ms: int,
+    origin: str | None = None,
+    source: tuple[int, int] | None = None,
+) -> Decision:
+    """Decide about a new line.
+
+    Raises:
+        InvalidFieldError: a field is wrong.
+    """
+    fields = fields_of(edition, draft)
+    now = format_ms(now_ms)
+    embargo = embargo_ms(draft.embargoed_until, now_ms)
+    public_ms = embargo or now_ms
+    item = Item(
+        id=draft.id or new_id(),
+        version=1,
+        edition=edition.code,
+        first_created=now,
+        version_created=now,
+        published_at=format_ms(public_ms),
+        expires=format_ms(expires_ms(draft.expires, draft.urgency, public_ms)),
+        **fields,
+    )
+    record = Record(
+        id=item.id,
+        edition=edition.code,
+        version=1,
+        rev=1,
+        state="draft" if state == "draft" else "embargoed" if embargo else "live",
+        item=item,
+        embargoed_until=format_ms(embargo) if embargo else None,
+        public=state == "live" and not embargo,
+        created_at=now,
+        created_by=by,
+        changed_at=now,
+        changed_by=by,
+        note=draft.note,
+        origin=origin,
+        source=source,
+    )
+    return _decided("create" if state == "draft" else "publish", record, now_ms, announce=record.public)
+
+
+def change(edition: Edition, record: Record, given: Change, *, version: int | None, by: str, now_ms: int) -> Decision:
+    """Decide about new text for an item: update, correct or refile.
+
+    Raises:
+        StaleError: `version` is not the item's.
+        ConflictError: its life is over, or nothing would change.
+        InvalidFieldError: a field is wrong, or a correction has no note.
+    """
+    _check_version(record, version)
+    if record.item is None or record.state not in EDITABLE:
+        raise ConflictError(f"expected an item that is not over, got one that is {record.state}")
+    note = given.note
+    if given.change == "correct":
+        if not note:
+            raise InvalidFieldError("expected the public note of the correction, got none", path="$.note")
+        # Readers see it: it is held to what a headline is.
+        note = clean_line(note, "$.note", longest=500)
+    before = record.item
+    now = format_ms(now_ms)
+    fields = fields_of(edition, given)
+    embargo = record.embargoed_until
+    if given.embargoed_until is not UNSET:
+        if record.public:
+            raise ConflictError(
+                "expected an item that is not public yet, got one that is: nothing can be embargoed now"
+            )
+        until = embargo_ms(given.embargoed_until, now_ms)
+        embargo = format_ms(until) if until else None
+        fields["published_at"] = embargo or now
+    if given.expires is not UNSET:
+        urgency = fields.get("urgency", before.urgency)
+        public_ms = now_ms if embargo is None else max(now_ms, parse_ms(embargo, "embargoedUntil"))
+        fields["expires"] = format_ms(expires_ms(given.expires, urgency, public_ms))
+    if given.change == "correct" and record.public:
+        fields["correction"] = Correction(type="corrected", note=note or "", at=now)
+    item = msgspec.structs.replace(before, **fields)
+    if item == before and embargo == record.embargoed_until:
+        raise ConflictError("expected a change, got the item as it is")
+    item = msgspec.structs.replace(item, version=record.version + 1, version_created=now)
+    changed = _next(record, by=by, now=now, version=item.version, item=item, embargoed_until=embargo, note=note)
+    if record.state == "embargoed" and embargo is None:
+        raise ConflictError("expected a new time for the embargo: to go on air now, use the publish action")
+    return _decided(given.change, changed, now_ms, announce=record.state == "live")
+
+
+def act(record: Record, action: str, *, version: int | None, by: str, now_ms: int, note: str | None = None) -> Decision:
+    """Decide about one of `ACTIONS`.
+
+    Raises:
+        StaleError: `version` is given and not the item's.
+        ConflictError: the item's state does not allow it.
+    """
+    if record.state == "killed":
+        raise ConflictError(f"the item {record.id} was killed: that is final, and its id is never used again")
+    _check_version(record, version)
+    if record.state not in STARTS[action]:
+        raise ConflictError(f"expected an item that is {' or '.join(STARTS[action])}, got one that is {record.state}")
+    assert record.item is not None
+    now = format_ms(now_ms)
+    item = record.item
+    match action:
+        case "submit" | "approve":
+            state: State = "submitted" if action == "submit" else "approved"
+            return _decided(action, _next(record, by=by, now=now, state=state, note=note), now_ms, announce=False)
+        case "publish":
+            return _publish(record, item, by=by, now_ms=now_ms, note=note)
+        case "withhold":
+            changed = _next(record, by=by, now=now, version=record.version + 1, state="withheld", note=note)
+            return _decided(action, changed, now_ms, announce=True)
+        case "kill":
+            # The text goes for good; the reason stays, for whoever asks later why the line is gone.
+            changed = _next(record, by=by, now=now, version=record.version + 1, state="killed", item=None, note=note)
+            return _decided(action, changed, now_ms, announce=record.public)
+        case "expire":
+            return expire(record, by=by, now_ms=now_ms, note=note)
+    pinned = item.pinned if action == "release" else action == "pin"
+    if action != "release" and pinned == item.pinned:
+        raise ConflictError(f"expected an item that is {'not ' if pinned else ''}pinned, got one that is")
+    version_now = record.version + 1
+    item = msgspec.structs.replace(item, version=version_now, version_created=now, pinned=pinned)
+    on_air = record.state == "live" or action == "release"
+    changed = _next(
+        record, by=by, now=now, version=version_now, item=item, state="live" if on_air else record.state, note=note
+    )
+    return _decided(action, changed, now_ms, announce=on_air)
+
+
+def expire(record: Record, *, by: str, now_ms: int, note: str | None = None) -> Decision:
+    """Take a line off because its time is over; no retraction, nothing is announced but that it left the ticker."""
+    now = format_ms(now_ms)
+    on_air = record.state == "live"
+    changed = _next(record, by=by, now=now, version=record.version + 1, state="expired", note=note)
+    return _decided("expire", changed, now_ms, announce=on_air)
+
+
+def fall_due(record: Record, now_ms: int) -> Decision | None:
+    """Decide what the clock does to an item now: an embargo ends, or a line expires. None: nothing (any more)."""
+    if record.item is None:
+        return None
+    if record.state == "embargoed" and record.embargoed_until and record.embargoed_until <= format_ms(now_ms):
+        return _publish(record, record.item, by="clock", now_ms=now_ms, note=record.note)
+    if record.state in ("live", "withheld") and record.item.expires <= format_ms(now_ms):
+        return expire(record, by="clock", now_ms=now_ms)
+    return None
+
+
+def sourced(decision: Decision, source: tuple[int, int]) -> Decision:
+    """Note which version of a wire's document a decision came from."""
+    return msgspec.structs.replace(decision, record=msgspec.structs.replace(decision.record, source=source))
+
+
+def wire_of(item: Item) -> str:
+    """The item's JSON for readers."""
+    return msgspec.json.encode(item).decode()
+
+
+def _publish(record: Record, item: Item, *, by: str, now_ms: int, note: str | None) -> Decision:
+    now = format_ms(now_ms)
+    embargo = record.embargoed_until
+    if record.state != "embargoed" and embargo is not None and embargo > now:
+        # Its time comes later: approved text waits for the clock.
+        return _decided("publish", _next(record, by=by, now=now, state="embargoed", note=note), now_ms, announce=False)
+    on_time = embargo is not None and by == "clock"
+    public_ms = now_ms
+    published = embargo if on_time and embargo else now
+    expires = item.expires
+    if expires <= published:
+        expires = format_ms(expires_ms(None, item.urgency, public_ms))
+    item = msgspec.structs.replace(item, published_at=published, expires=expires)
+    changed = _next(record, by=by, now=now, state="live", item=item, embargoed_until=None, public=True, note=note)
+    return _decided("publish", changed, now_ms, announce=True)
+
+
+def _check_version(record: Record, version: int | None) -> None:
+    if version is not None and version != record.version:
+        raise StaleError(
+            f"expected the current version {record.version} of {record.id}, got {version}: somebody changed it first",
+            extra={"current": record.version, "state": record.state},
+        )
+
+
+def _next(record: Record, *, by: str, now: str, **changes: Any) -> Record:
+    changes.setdefault("note", None)
+    return msgspec.structs.replace(record, rev=record.rev + 1, changed_at=now, changed_by=by, **changes)
+
+
+def _decided(action: str, record: Record, now_ms: int, *, announce: bool) -> Decision:
+    history = Version(
+        version=record.version,
+        rev=record.rev,
+        action=action,
+        state=record.state,
+        at=record.changed_at,
+        by=record.changed_by,
+        note=record.note,
+        item=record.item,
+    )
+    entry = None
+    if announce and record.state == "live":
+        assert record.item is not None
+        entry = Entry(kind="item", id=record.id, version=record.version, accepted=now_ms, wire=wire_of(record.item))
+    elif announce and record.state in ("killed", "withheld", "expired"):
+        entry = Entry(kind="remove", id=record.id, version=record.version, accepted=now_ms, reason=record.state)
+    return Decision(action=action, now_ms=now_ms, record=record, history=history, entry=entry, due_ms=_due_ms(record))
+
+
+def _due_ms(record: Record) -> int | None:
+    if record.state == "embargoed" and record.embargoed_until:
+        return parse_ms(record.embargoed_until, "embargoedUntil")
+    if record.state in ("live", "withheld") and record.item is not None:
+        return parse_ms(record.item.expires, "expires")
+    return None

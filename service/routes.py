@@ -1,0 +1,34 @@
+"""Routes: every address of the service, readable as documentation."""
+
+from importlib.resources import files
+
+from starlette.routing import BaseRoute, Mount, Route, WebSocketRoute
+from starlette.staticfiles import StaticFiles
+
+from service.gateway import snapshot
+from service.gateway.socket import socket
+from service.newsroom import api, ingest
+from service.web import home, ops
+
+
+def routes() -> list[BaseRoute]:
+    """The URL table."""
+    return [
+        Route("/", home.home),
+        Mount("/static", StaticFiles(directory=str(files("service.web") / "static"))),
+        # Readers.
+        Route("/v1/editions", snapshot.editions),
+        Route("/v1/editions/{edition}/ticker", snapshot.ticker),
+        WebSocketRoute("/v1/editions/{edition}/socket", socket),
+        Route("/v1/editions/{edition}/socket", snapshot.no_socket),
+        # Staff and wires.
+        Route("/v1/items", api.create_item, methods=["POST"]),
+        Route("/v1/items", api.list_items),
+        Route("/v1/items/{id}", api.get_item),
+        Route("/v1/items/{id}", api.change_item, methods=["PATCH"]),
+        Route("/v1/items/{id}/{action}", api.act_on_item, methods=["POST"]),
+        Route("/v1/ingest/ninjs", ingest.ninjs, methods=["POST"]),
+        # Operators.
+        Route("/healthz", ops.healthz),
+        Route("/readyz", ops.readyz),
+    ]

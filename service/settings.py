@@ -1,0 +1,190 @@
+"""What the environment says, read once and frozen. The README has the same table for people."""
+
+import ipaddress
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, TypeVar
+from urllib.parse import urlsplit
+
+from service.errors import SettingsError
+
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+LOOPBACK: tuple[Network, ...] = (ipaddress.ip_network("127.0.0.0/8"), ipaddress.ip_network("::1/128"))
+
+REDIS_SCHEMES = ("redis", "rediss", "unix")
+
+N = TypeVar("N", int, float)
+C = TypeVar("C", bound=str)
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """One process's settings. Build them with `from_env`; nothing else reads the environment."""
+
+    host: str = "127.0.0.1"
+    port: int = 8000
+    data: Path = Path("data")
+    redis_url: str | None = None
+    queue_url: str | None = None
+    admin_key: str | None = None
+    editions: Path | None = None
+    web_processes: int = 1
+    allowed_origins: tuple[str, ...] = ("*",)
+    max_readers: int = 20_000
+    max_readers_per_address: int = 0
+    trusted_addresses: tuple[Network, ...] = LOOPBACK
+    drain_seconds: float = 30.0
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    log_format: Literal["console", "json"] = "console"
+
+    @classmethod
+    def from_env(cls, env: Mapping[str, str]) -> "Settings":
+        """Read every `STOPPRESS_…` variable of `env`.
+
+        Raises:
+            SettingsError: a value is wrong; the message names the variable, what was expected and what came.
+        """
+        port = "STOPPRESS_PORT" if env.get("STOPPRESS_PORT") else "PORT"
+        return cls(
+            host=env.get("STOPPRESS_HOST") or "127.0.0.1",
+            port=_number(env, port, 8000, low=0, high=65535),
+            data=Path(env.get("STOPPRESS_DATA") or "data"),
+            redis_url=_redis_url(env, "STOPPRESS_REDIS_URL"),
+            queue_url=_redis_url(env, "STOPPRESS_QUEUE_URL"),
+            admin_key=_admin_key(env),
+            editions=Path(env["STOPPRESS_EDITIONS"]) if env.get("STOPPRESS_EDITIONS") else None,
+            web_processes=_number(env, "STOPPRESS_WEB_PROCESSES", os.cpu_count() or 1, low=1, high=256),
+            allowed_origins=_origins(env),
+            max_readers=_number(env, "STOPPRESS_MAX_READERS", 20_000, low=1, high=10_000_000),
+            max_readers_per_address=_number(env, "STOPPRESS_MAX_READERS_PER_ADDRESS", 0, low=0, high=10_000_000),
+            trusted_addresses=_networks(env),
+            drain_seconds=_number(env, "STOPPRESS_DRAIN_SECONDS", 30.0, low=0.0, high=3600.0),
+            log_level=_choice(env, "STOPPRESS_LOG_LEVEL", "info", ("debug", "info", "warning", "error")),
+            log_format=_choice(env, "STOPPRESS_LOG_FORMAT", "console", ("console", "json")),
+        )
+
+    def require_redis_url(self) -> str:
+        """The Redis of the log.
+
+        Raises:
+            SettingsError: none is set; only `stoppress up` starts one by itself.
+        """
+        if self.redis_url is None:
+            raise SettingsError(
+                "STOPPRESS_REDIS_URL is not set: expected the address of a Redis such as redis://localhost:6379/0 "
+                "(`stoppress up` starts one by itself)"
+            )
+        return self.redis_url
+
+    def read_editions(self) -> str | None:
+        """The text of the editions file, or None where none is set.
+
+        Raises:
+            SettingsError: the file cannot be read.
+        """
+        if self.editions is None:
+            return None
+        try:
+            return self.editions.read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise SettingsError(f"STOPPRESS_EDITIONS: {self.editions} cannot be read: {error}") from None
+
+    def trusts(self, address: str) -> bool:
+        """Whether `address` is a proxy whose X-Forwarded-For is believed, and who is not rate-limited."""
+        try:
+            ip = ipaddress.ip_address(address)
+        except ValueError:
+            return False
+        # A socket on `::` shows its IPv4 peers as ::ffff:127.0.0.1.
+        ip = getattr(ip, "ipv4_mapped", None) or ip
+        return any(ip in network for network in self.trusted_addresses)
+
+
+def _number(env: Mapping[str, str], name: str, default: N, *, low: N, high: N) -> N:
+    text = env.get(name)
+    if not text:
+        return default
+    kind: type[N] = type(default)
+    try:
+        value = kind(text)
+    except ValueError:
+        value = None
+    if value is None or not low <= value <= high:
+        what = "a whole number" if kind is int else "a number"
+        raise SettingsError(f"{name}: expected {what} from {low} to {high}, got {text!r}")
+    return value
+
+
+def _choice(env: Mapping[str, str], name: str, default: C, choices: tuple[C, ...]) -> C:
+    text = env.get(name)
+    if not text:
+        return default
+    for choice in choices:
+        if text.lower() == choice:
+            return choice
+    raise SettingsError(f"{name}: expected one of {', '.join(choices)}, got {text!r}")
+
+
+def _redis_url(env: Mapping[str, str], name: str) -> str | None:
+    text = env.get(name)
+    if not text:
+        return None
+    # The value may hold a password: say its form, not its text.
+    expected = f"{name}: expected a URL such as redis://host:6379/0"
+    try:
+        parts = urlsplit(text)
+        sound = bool(parts.hostname or parts.path) and parts.port != 0  # reading the port checks it
+    except ValueError:
+        raise SettingsError(f"{expected}, got none") from None
+    if parts.scheme not in REDIS_SCHEMES or not sound:
+        raise SettingsError(f"{expected}, got one with scheme {parts.scheme!r}")
+    return text
+
+
+def _admin_key(env: Mapping[str, str]) -> str | None:
+    key = env.get("STOPPRESS_ADMIN_KEY")
+    if not key:
+        return None
+    if len(key) < 8 or not key.isascii() or not key.isprintable() or " " in key:
+        raise SettingsError("STOPPRESS_ADMIN_KEY: expected at least 8 printable ASCII characters without spaces")
+    return key
+
+
+def _origins(env: Mapping[str, str]) -> tuple[str, ...]:
+    text = env.get("STOPPRESS_ALLOWED_ORIGINS")
+    if not text:
+        return ("*",)
+    origins = tuple(part.strip().rstrip("/").lower() for part in text.split(",") if part.strip())
+    for origin in origins:
+        if origin != "*" and not _is_origin(origin):
+            raise SettingsError(
+                f"STOPPRESS_ALLOWED_ORIGINS: expected * or a list such as https://news.example, got {origin!r}"
+            )
+    return origins
+
+
+def _is_origin(text: str) -> bool:
+    try:
+        parts = urlsplit(text)
+    except ValueError:
+        return False
+    rest = parts.path or parts.query or parts.fragment
+    return parts.scheme in ("http", "https") and bool(parts.hostname) and "@" not in parts.netloc and not rest
+
+
+def _networks(env: Mapping[str, str]) -> tuple[Network, ...]:
+    text = env.get("STOPPRESS_TRUSTED_ADDRESSES")
+    if text is None:
+        return LOOPBACK
+    networks = []
+    for part in filter(None, (part.strip() for part in text.split(","))):
+        try:
+            networks.append(ipaddress.ip_network(part, strict=False))
+        except ValueError:
+            raise SettingsError(
+                f"STOPPRESS_TRUSTED_ADDRESSES: expected addresses or networks such as 10.0.0.0/8, got {part!r}"
+            ) from None
+    return tuple(networks)

@@ -1,0 +1,60 @@
+"""Keys: every name that Stoppress uses in Redis, in one place.
+
+An edition's keys share the hash tag `{<edition>}`, so that on a Cluster they live on one slot and one script may touch
+them all (Redis Cluster specification, "Hash tags").
+"""
+
+from typing import NamedTuple
+
+# Which editions' ids were taken by callers; and the API keys. Not of one edition, so each on a slot of its own.
+API_KEYS = "sp:keys"
+CLOCK_LEASE = "sp:clock"
+
+
+def claim(item_id: str) -> str:
+    """Which edition a caller's own id belongs to."""
+    return f"sp:id:{item_id}"
+
+
+class Keys(NamedTuple):
+    """The keys of one edition.
+
+    items     hash  id -> record (staff's view, JSON)
+    heads     hash  id -> "<rev> <version> <state> <token>", what accept.lua compares
+    versions  hash  "<id>:<rev>" -> one step of the item's history (JSON)
+    changed   zset  id by the time of its last change, for listings
+    outbox    list  accepted changes that wait to be appended, oldest first (JSON)
+    log       stream  public changes: id "<seq>-0", fields id, frame
+    meta      hash  epoch, seq, floor
+    live      hash  id -> the item's JSON for readers, of every line on air
+    places    hash  id -> its seqs in the log, so that a kill finds them
+    due       zset  id by the time (ms) at which the clock must look at it
+    audit     stream  who did what
+    reach     hash  web process -> its readers and what they have confirmed (JSON)
+    """
+
+    items: str
+    heads: str
+    versions: str
+    changed: str
+    outbox: str
+    log: str
+    meta: str
+    live: str
+    places: str
+    due: str
+    audit: str
+    reach: str
+    # Channels: the news itself, and the clock's alarm.
+    news: str
+    alarm: str
+
+    @classmethod
+    def of(cls, edition: str) -> "Keys":
+        """Name the keys of the edition with this code."""
+        return cls(*(f"sp:{{{edition}}}:{name}" for name in cls._fields))
+
+
+def idempotency(edition: str, digest: str) -> str:
+    """Where the answer to a request with an Idempotency-Key is kept for a day."""
+    return f"sp:{{{edition}}}:idem:{digest}"

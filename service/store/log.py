@@ -1,0 +1,118 @@
+"""Log: an edition's public changes. Workers append (blocking); the Feed reads (asyncio)."""
+
+import secrets
+import time
+from typing import NamedTuple
+
+import msgspec
+from redis import Redis
+from redis.asyncio import Redis as AsyncRedis
+
+from service.domain.edition import Edition
+from service.domain.frames import Beat, decode_news
+from service.domain.instant import format_ms
+from service.domain.item import Item
+from service.domain.ticker import RING, Past
+from service.store.keys import Keys
+from service.store.script import Script
+
+# One step of the append script takes some 30 µs a change; Redis serves nobody else meanwhile.
+STEP = 100
+
+append_script = Script("append")
+beat_script = Script("beat")
+renew_script = Script("renew")
+
+_items = msgspec.json.Decoder(Item)
+
+
+def new_epoch() -> str:
+    """A name for a log that starts over; 1.7 million are enough to tell a handful apart."""
+    alphabet = "0123456789abcdefghijklmnopqrstuvwxyz"
+    return "".join(secrets.choice(alphabet) for _ in range(4))
+
+
+class Appended(NamedTuple):
+    """One change that went into the log; `accepted_ms` is when the API took it."""
+
+    seq: int
+    version: int
+    accepted_ms: int
+    id: str
+
+
+class State(NamedTuple):
+    """A consistent read of a log: where it is, what is on air, and the changes after `starts`."""
+
+    epoch: str
+    seq: int
+    lines: list[Item]
+    past: list[Past]
+    starts: int
+    floor: int
+
+
+def append(redis: Redis, edition: Edition) -> list[Appended]:
+    """Empty the edition's outbox into its log, in order, and publish each change."""
+    keys = Keys.of(edition.code)
+    names = [keys.outbox, keys.log, keys.meta, keys.live, keys.places]
+    appended: list[Appended] = []
+    while True:
+        waiting, *rows = append_script.run(redis, names, [STEP, edition.log, new_epoch(), keys.news, "PUBLISH"])
+        for row in rows:
+            seq, version, accepted_ms, item_id = row.decode().split(" ", 3)
+            appended.append(Appended(int(seq), int(version), int(accepted_ms), item_id))
+        if not waiting:
+            return appended
+
+
+async def beat(redis: AsyncRedis, edition: str, at: str) -> None:
+    """Publish how far the log has got."""
+    keys = Keys.of(edition)
+    await beat_script.arun(redis, [keys.meta, keys.log], [new_epoch(), at, keys.news, "PUBLISH"])
+
+
+async def renew(redis: AsyncRedis, edition: str, epoch: str, seq: int) -> None:
+    """Start a new epoch if the log is behind what this process has seen of it: it was restored from the past."""
+    keys = Keys.of(edition)
+    await renew_script.arun(redis, [keys.meta, keys.log], [epoch, seq, new_epoch()])
+
+
+async def read(redis: AsyncRedis, edition: str) -> State:
+    """Read the log's state and latest changes in one transaction; begins the log of an edition that has none."""
+    keys = Keys.of(edition)
+    async with redis.pipeline(transaction=True) as pipe:
+        pipe.hmget(keys.meta, ["epoch", "seq", "floor"])
+        pipe.hvals(keys.live)
+        pipe.xrevrange(keys.log, count=RING)
+        (epoch, seq, floor), lines, entries = await pipe.execute()
+    if epoch is None:
+        await beat(redis, edition, format_ms(time.time_ns() // 1_000_000))
+        return await read(redis, edition)
+    past = [_past(entry) for entry in reversed(entries)]
+    # Read to its end, the stream has everything above the floor; what is missing there was scrubbed by a kill.
+    starts = int(floor) if len(past) < RING else past[0].seq - 1
+    return State(epoch.decode(), int(seq), [_items.decode(line) for line in lines], past, starts, int(floor))
+
+
+async def replay(redis: AsyncRedis, edition: str, epoch: str, after: int, count: int) -> list[Past] | None:
+    """The changes after `after`, oldest first, at most `count`. None if they are not provably all there.
+
+    A seq that is missing above the floor was scrubbed by a kill; its tombstone comes later.
+    """
+    keys = Keys.of(edition)
+    async with redis.pipeline(transaction=True) as pipe:
+        pipe.hmget(keys.meta, ["epoch", "floor"])
+        pipe.xrange(keys.log, min=f"{after + 1}-0", count=count)
+        (now_epoch, floor), entries = await pipe.execute()
+    if now_epoch is None or now_epoch.decode() != epoch or after < int(floor):
+        return None
+    return [_past(entry) for entry in entries]
+
+
+def _past(entry: tuple[bytes, dict[bytes, bytes]]) -> Past:
+    entry_id, fields = entry
+    payload = fields[b"frame"]
+    change = decode_news(payload)
+    assert not isinstance(change, Beat)
+    return Past(int(entry_id.split(b"-")[0]), change, payload, None, known=False)

@@ -1,0 +1,46 @@
+-- Append: move what waits in the outbox into the log, in order, and publish it. Running it twice does nothing twice,
+-- because an entry leaves the outbox in the same step that gives it its seq.
+--
+-- KEYS  1 outbox  2 log  3 meta  4 live  5 places
+-- ARGV  1 how many at most  2 how many changes the log keeps  3 a new epoch, should there be none
+--       4 the news channel  5 PUBLISH or SPUBLISH
+-- Returns  {how many still wait, "<seq> <version> <accepted ms> <id>", …}
+local epoch = redis.call('HGET', KEYS[3], 'epoch')
+if not epoch then
+  -- A log without its epoch is a remnant: nobody's cursor can refer to it.
+  epoch = ARGV[3]
+  redis.call('DEL', KEYS[2])
+  redis.call('HSET', KEYS[3], 'epoch', epoch, 'seq', 0, 'floor', 0)
+end
+
+local entries = redis.call('LPOP', KEYS[1], ARGV[1])
+if not entries then return {0} end
+local seq = tonumber(redis.call('HGET', KEYS[3], 'seq'))
+local appended = {0}
+for _, waiting in ipairs(entries) do
+  local entry = cjson.decode(waiting)
+  seq = seq + 1
+  local cursor = epoch .. '.' .. string.format('%d', seq)
+  local frame
+  if entry.kind == 'item' then
+    frame = '{"type":"item","cursor":"' .. cursor .. '","item":' .. entry.wire .. '}'
+    redis.call('HSET', KEYS[4], entry.id, entry.wire)
+  else
+    frame = '{"type":"remove","cursor":"' .. cursor .. '","id":"' .. entry.id .. '","version":'
+      .. string.format('%d', entry.version) .. ',"reason":"' .. entry.reason .. '"}'
+    redis.call('HDEL', KEYS[4], entry.id)
+  end
+  redis.call('XADD', KEYS[2], string.format('%d-0', seq), 'frame', frame)
+  local places = redis.call('HGET', KEYS[5], entry.id)
+  redis.call('HSET', KEYS[5], entry.id, (places and places .. ',' or '') .. string.format('%d', seq))
+  redis.call(ARGV[5], ARGV[4], frame)
+  appended[#appended + 1] = string.format('%d %d %d ', seq, entry.version, entry.accepted) .. entry.id
+end
+redis.call('HSET', KEYS[3], 'seq', string.format('%d', seq))
+local floor = seq - tonumber(ARGV[2])
+if floor > tonumber(redis.call('HGET', KEYS[3], 'floor')) then
+  redis.call('XTRIM', KEYS[2], 'MINID', string.format('%d-0', floor + 1))
+  redis.call('HSET', KEYS[3], 'floor', string.format('%d', floor))
+end
+appended[1] = redis.call('LLEN', KEYS[1])
+return appended

@@ -1,0 +1,211 @@
+"""Outbox: a decided change in, accepted means durable out. The RQ job beside it only wakes a worker.
+
+One MULTI writes the change, its audit entry and its wake-up. RQ's `enqueue` goes first: it refuses a pipeline that
+already holds commands. Where the queue lives on another Redis the outbox is written first, and the clock's sweep wakes
+what the crack between the two could leave asleep.
+"""
+
+import hashlib
+import secrets
+from typing import NamedTuple, cast
+
+import msgspec
+import structlog
+from redis import Redis
+from redis.client import Pipeline
+from redis.exceptions import NoScriptError, RedisError
+from rq import Queue
+from rq.serializers import JSONSerializer
+
+from service.domain.lifecycle import Decision
+from service.errors import ConflictError, KeyReusedError, StaleError, TakenError, UnavailableError
+from service.store.audit import KEPT, AuditEntry
+from service.store.keys import Keys, idempotency
+from service.store.script import Script
+
+BREAKING = "breaking"
+# By name, because the service never imports the workers; a test resolves it.
+APPEND_JOB = "workers.jobs.append"
+# A wake-up does its work in milliseconds. One that takes longer waits for Redis and may as well start over.
+JOB_SECONDS = 30
+# Failed wake-ups are kept for a day, for whoever asks why.
+FAILED_SECONDS = 86_400
+
+# More than this waiting means that no worker works. Refused with 503 then: better than a Redis that fills up.
+MOST_WAITING = 100_000
+IDEMPOTENCY_SECONDS = 86_400
+
+log = structlog.get_logger(__name__)
+
+accept_script = Script("accept")
+
+
+class Attempt(NamedTuple):
+    """What the caller sent with a write: where from, and an Idempotency-Key's two hashes."""
+
+    address: str | None = None
+    key_digest: str = ""
+    fingerprint: str = ""
+
+    @classmethod
+    def keyed(cls, address: str | None, caller: str, key: str | None, request: bytes) -> "Attempt":
+        """Hash an Idempotency-Key with its caller (two callers may use the same), and the request that came with it."""
+        if not key:
+            return cls(address)
+        digest = hashlib.sha256(f"{caller}\n{key}".encode()).hexdigest()
+        return cls(address, digest, hashlib.sha256(request).hexdigest())
+
+
+class Accepted(msgspec.Struct, frozen=True):
+    """What was accepted. `public` says whether readers will hear of it, `again` whether it had been before."""
+
+    id: str
+    version: int
+    state: str
+    public: bool
+    again: bool = False
+
+
+def breaking_queue(redis: Redis) -> Queue:
+    """The queue that the workers listen on. JSON, so that write access to Redis is not code execution."""
+    return Queue(BREAKING, connection=redis, serializer=JSONSerializer, default_timeout=JOB_SECONDS)
+
+
+class Outbox:
+    """Writes decisions. Blocking: the web process calls it in a thread."""
+
+    def __init__(self, redis: Redis, queue: Queue) -> None:
+        self._redis = redis
+        self._queue = queue
+        self._together = queue.connection is redis
+
+    def remembered(self, edition: str, attempt: Attempt) -> Accepted | None:
+        """What the same Idempotency-Key was answered before, if it was.
+
+        Raises:
+            KeyReusedError: it came with another request then.
+        """
+        if not attempt.key_digest:
+            return None
+        found = cast(bytes | None, self._redis.get(idempotency(edition, attempt.key_digest)))
+        if found is None:
+            return None
+        fingerprint, _, answer = found.decode().partition(" ")
+        if fingerprint != attempt.fingerprint:
+            raise _reused()
+        return _again(answer)
+
+    def accept(self, decision: Decision, attempt: Attempt = Attempt()) -> Accepted:  # noqa: B008 - frozen
+        """Write one decision.
+
+        Raises:
+            StaleError, TakenError: somebody changed the item after the decision was made, or took its id.
+            KeyReusedError: the Idempotency-Key was another request's.
+            UnavailableError: nothing was accepted because too much waits.
+            RedisError: Redis did not answer; whether it was accepted is not known, sending it again is safe.
+        """
+        record = decision.record
+        keys = Keys.of(record.edition)
+        names = [
+            keys.items,
+            keys.heads,
+            keys.versions,
+            keys.changed,
+            keys.outbox,
+            keys.log,
+            keys.live,
+            keys.places,
+            keys.due,
+            keys.audit,
+            idempotency(record.edition, attempt.key_digest or "none"),
+        ]
+        values: list[str | bytes | int] = [
+            record.id,
+            record.rev - 1,
+            record.rev,
+            record.version,
+            record.state,
+            secrets.token_hex(8),
+            msgspec.json.encode(record),
+            msgspec.json.encode(decision.history),
+            msgspec.json.encode(decision.entry) if decision.entry else "",
+            decision.due_ms if decision.due_ms is not None else "",
+            decision.now_ms,
+            msgspec.json.encode(AuditEntry.of(decision, attempt.address)),
+            attempt.fingerprint,
+            IDEMPOTENCY_SECONDS,
+            keys.alarm,
+            KEPT,
+            MOST_WAITING,
+        ]
+        answer = self._run(names, values, record.edition if decision.entry else None)
+        accepted = Accepted(record.id, record.version, record.state, decision.entry is not None)
+        match [part.decode() for part in answer]:
+            case ["ok"]:
+                return accepted
+            case ["again", text]:
+                return _again(text)
+            case ["reused"]:
+                raise _reused()
+            case ["full"]:
+                raise UnavailableError(
+                    f"{MOST_WAITING} accepted changes wait already: no worker takes them. Nothing was accepted",
+                    retry_after=5,
+                )
+            case ["stale", "0", *_]:
+                raise ConflictError(f"expected the item {record.id}, found none")
+            case ["stale", _, version, state] if record.rev == 1:
+                raise TakenError(
+                    f"expected a new id, got {record.id}, which is taken",
+                    extra={"current": int(version), "state": state},
+                )
+            case ["stale", _, version, state]:
+                raise StaleError(
+                    f"expected the current version of {record.id}: somebody changed it at the same moment",
+                    extra={"current": int(version), "state": state},
+                )
+            case other:
+                raise AssertionError(f"accept.lua answered {other}")
+
+    def wake(self, edition: str) -> None:
+        """Queue a wake-up for an edition's outbox."""
+        self._enqueue(edition, None)
+
+    def _run(self, names: list[str], values: list[str | bytes | int], wake: str | None) -> list[bytes]:
+        if wake is None:
+            return accept_script.run(self._redis, names, values)  # type: ignore[no-any-return]
+        if not self._together:
+            answer = accept_script.run(self._redis, names, values)
+            try:
+                self._enqueue(wake, None)
+            except RedisError as error:
+                log.warning("queue unreachable, the sweep will wake it", edition=wake, error=str(error))
+            return answer  # type: ignore[no-any-return]
+        with self._redis.pipeline(transaction=True) as pipe:
+            self._enqueue(wake, pipe)
+            accept_script.queue(pipe, names, values)
+            answer = pipe.execute(raise_on_error=False)[-1]
+        if isinstance(answer, NoScriptError):
+            # The wake-up is in the queue already; it finds what this writes, or nothing, and either is fine.
+            return accept_script.run(self._redis, names, values)  # type: ignore[no-any-return]
+        if isinstance(answer, Exception):
+            raise answer
+        return answer  # type: ignore[no-any-return]
+
+    def _enqueue(self, edition: str, pipe: Pipeline | None) -> None:
+        self._queue.enqueue_call(
+            APPEND_JOB,
+            args=(edition,),
+            result_ttl=0,
+            failure_ttl=FAILED_SECONDS,
+            description=f"append {edition}",
+            pipeline=pipe,
+        )
+
+
+def _again(answer: str) -> Accepted:
+    return msgspec.structs.replace(msgspec.json.decode(answer, type=Accepted), again=True)
+
+
+def _reused() -> KeyReusedError:
+    return KeyReusedError("expected a new Idempotency-Key for a new request, got one that another request came with")

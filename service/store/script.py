@@ -1,0 +1,45 @@
+"""Script: one Lua file, run by its hash and loaded when the server does not know it (EVALSHA, EVAL)."""
+
+from functools import cached_property
+from hashlib import sha1
+from importlib.resources import files
+from typing import Any
+
+from redis import Redis
+from redis.asyncio import Redis as AsyncRedis
+from redis.client import Pipeline
+from redis.exceptions import NoScriptError
+
+
+class Script:
+    """`service/store/lua/<name>.lua`. The file is read when first used, not at import."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    @cached_property
+    def source(self) -> str:
+        return (files("service.store") / "lua" / f"{self.name}.lua").read_text(encoding="utf-8")
+
+    @cached_property
+    def sha(self) -> str:
+        # SHA-1 because EVALSHA says so; it identifies the text, it protects nothing.
+        return sha1(self.source.encode(), usedforsecurity=False).hexdigest()
+
+    def run(self, redis: Redis, keys: list[str], args: list[Any]) -> Any:
+        """Run it on a blocking client."""
+        try:
+            return redis.evalsha(self.sha, len(keys), *keys, *args)
+        except NoScriptError:
+            return redis.eval(self.source, len(keys), *keys, *args)
+
+    async def arun(self, redis: AsyncRedis, keys: list[str], args: list[Any]) -> Any:
+        """Run it on an asyncio client."""
+        try:
+            return await redis.evalsha(self.sha, len(keys), *keys, *args)
+        except NoScriptError:
+            return await redis.eval(self.source, len(keys), *keys, *args)
+
+    def queue(self, pipe: "Pipeline", keys: list[str], args: list[Any]) -> None:
+        """Add it to a transaction. EXEC answers `NoScriptError` in its place when the server does not know it."""
+        pipe.evalsha(self.sha, len(keys), *keys, *args)
