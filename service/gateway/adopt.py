@@ -1,0 +1,132 @@
+"""Adopt: a socket's handshake inside uvicorn's HTTP protocol, and the connection out of ASGI into the Hub's hands.
+
+The only module that knows uvicorn's internals, through its public setting `http=` (a protocol class).
+`tests/integration/test_adopt.py` fails loudly when a new uvicorn changes what is used here.
+"""
+
+import base64
+import hashlib
+import http
+import re
+from typing import Any
+from urllib.parse import unquote
+
+import msgspec
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from service.domain.frames import SUBPROTOCOL
+from service.errors import MalformedError, StoppressError, UpgradeRequiredError
+from service.gateway.door import Door, accepts_subprotocol
+from service.gateway.hub import Hub
+
+PATH = re.compile(rb"/v1/editions/([^/?]{1,120})/socket", re.ASCII)
+GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"  # RFC 6455, section 1.3
+KEY = re.compile(rb"[A-Za-z0-9+/]{22}==", re.ASCII)
+
+
+class AdoptingProtocol(HttpToolsProtocol):
+    """uvicorn's HTTP protocol, but that the readers' sockets never enter ASGI."""
+
+    def handle_websocket_upgrade(self) -> None:
+        """Decide about a handshake and answer it in one write, snapshot included; other sockets go the usual way."""
+        path, _, query = self.url.partition(b"?")
+        match = PATH.fullmatch(path)
+        gateway = self.app_state.get("gateway")
+        if match is None or gateway is None or self._asgi_decides(gateway.door, match[1]):
+            super().handle_websocket_upgrade()
+            return
+        door: Door = gateway.door
+        self._hold_until_empty(gateway.hub)
+        self.connections.discard(self)
+        try:
+            self._admit(door, unquote(match[1].decode("latin-1")), query)
+        except StoppressError as error:
+            self._refuse(error)
+        self._let_go()
+
+    def _asgi_decides(self, door: Door, code: bytes) -> bool:
+        # A private edition's key is looked up in Redis; that waits, so a Starlette endpoint does it.
+        return door.is_private(code.decode("latin-1"))
+
+    def _admit(self, door: Door, code: str, query: bytes) -> None:
+        headers: dict[bytes, bytes] = {}
+        for name, value in self.headers:
+            headers[name] = headers[name] + b"," + value if name in headers else value
+        wish = door.wish(code, query.decode("latin-1"))
+        audience = door.audience(code)
+        peer = self.client[0] if self.client else ""
+        address = door.address(peer, _text(headers.get(b"x-forwarded-for")))
+        door.check(audience, _text(headers.get(b"origin")), address)
+        greeting = _greeting(self.scope["method"], headers)
+        transport = self.transport
+        # With a limit of 0 a write goes to the kernel at once, and `pause_writing` says exactly what it did not take.
+        transport.set_write_buffer_limits(high=0)
+        door.let_in(audience, wish, transport, address, greeting)
+
+    def _refuse(self, error: StoppressError) -> None:
+        body = msgspec.json.encode(error.problem())
+        retry = f"retry-after: {error.retry_after}\r\n" if error.retry_after else ""
+        upgrade = "upgrade: websocket\r\nsec-websocket-version: 13\r\n" if error.status == 426 else ""
+        head = (
+            f"HTTP/1.1 {error.status} {http.HTTPStatus(error.status).phrase}\r\n"
+            f"content-type: application/problem+json\r\ncontent-length: {len(body)}\r\n"
+            f"access-control-allow-origin: *\r\nconnection: close\r\n{retry}{upgrade}\r\n"
+        )
+        self.transport.write(head.encode("latin-1") + body)
+        self.transport.close()
+
+    def _let_go(self) -> None:
+        """Break the cycles of this object, so that its memory is free at once and not at the next collection."""
+        self._unset_keepalive_if_required()
+        self.parser = None  # type: ignore[assignment]
+        self.flow = None  # type: ignore[assignment]
+        self.cycle = None  # type: ignore[assignment]
+        self.scope = None  # type: ignore[assignment]
+        self.headers = None  # type: ignore[assignment]
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """A refused handshake ends here; its parts are gone already."""
+        if self.flow is None:
+            return  # type: ignore[unreachable]
+        super().connection_lost(exc)
+
+    def _hold_until_empty(self, hub: Hub) -> None:
+        """Make uvicorn's shutdown wait for the readers: it waits for whatever is in its set of connections."""
+        if not hub.held:
+            hub.held = True
+            self.connections.add(Farewell(hub, self.connections))  # type: ignore[arg-type]
+
+
+class Farewell:
+    """Stands in uvicorn's set of connections for all adopted ones; `shutdown` is what uvicorn calls on each."""
+
+    def __init__(self, hub: Hub, connections: Any) -> None:
+        self._hub = hub
+        self._connections = connections
+
+    def shutdown(self) -> None:
+        self._hub.drain(lambda: self._connections.discard(self))
+
+
+def _greeting(method: str, headers: dict[bytes, bytes]) -> bytes:
+    """The 101 answer (RFC 6455, section 4.2.2).
+
+    Raises:
+        MalformedError, UpgradeRequiredError: it is no handshake of version 13.
+    """
+    if method != "GET":
+        raise MalformedError(f"expected GET for a WebSocket handshake, got {method}")
+    if headers.get(b"sec-websocket-version", b"").strip() != b"13":
+        raise UpgradeRequiredError("expected Sec-WebSocket-Version: 13")
+    key = headers.get(b"sec-websocket-key", b"").strip()
+    if not KEY.fullmatch(key):
+        raise MalformedError("expected a Sec-WebSocket-Key of 16 bytes in base64 (RFC 6455, section 4.1)")
+    accept = base64.b64encode(hashlib.sha1(key + GUID, usedforsecurity=False).digest())
+    answer = b"HTTP/1.1 101 Switching Protocols\r\nupgrade: websocket\r\nconnection: Upgrade\r\nsec-websocket-accept: "
+    if accepts_subprotocol(_text(headers.get(b"sec-websocket-protocol"))):
+        return answer + accept + b"\r\nsec-websocket-protocol: " + SUBPROTOCOL.encode() + b"\r\n\r\n"
+    return answer + accept + b"\r\n\r\n"
+
+
+def _text(value: bytes | None) -> str | None:
+    return value.decode("latin-1") if value is not None else None

@@ -1,0 +1,197 @@
+"""Feed: Redis pub/sub in, Hub out. One per web process.
+
+Subscribe, then read, then follow, dropping what was seen: a change that falls between two of these steps is in one of
+them. A hole in the seqs is filled from the stream before anything later goes out. The beat, which comes every second
+on the same channel as the news, is the only proof that the subscription is alive; TCP that looks healthy is none.
+"""
+
+import asyncio
+import time
+from collections.abc import Callable, Mapping
+from typing import Protocol
+
+import msgspec
+import structlog
+from redis.asyncio import Redis
+from redis.asyncio.client import PubSub
+from redis.exceptions import RedisError
+
+from service.domain.cursor import Cursor
+from service.domain.frames import Beat, Change, decode_news
+from service.domain.instant import format_ms
+from service.domain.ticker import Past, Ticker
+from service.store import log as store
+from service.store.keys import Keys
+
+# Three beats may be late or lost before the Feed takes itself for deaf.
+SILENCE_SECONDS = 3.0
+# How many changes one read of a hole asks for.
+HOLE = 500
+
+log = structlog.get_logger(__name__)
+
+Listener = Callable[[str, Past], None]
+
+
+class Audience(Protocol):
+    """What the Feed tells: the Hub."""
+
+    def changed(self, ticker: Ticker, past: Past) -> None: ...
+    def restarted(self, ticker: Ticker) -> None: ...
+    def behind(self, since: str) -> None: ...
+    def live_again(self) -> None: ...
+
+
+class SilentFeedError(Exception):
+    """Nothing was heard for too long: the subscription is taken for dead."""
+
+
+class Feed:
+    """Follows every edition's log and keeps its ticker. `run` never returns."""
+
+    def __init__(self, redis: Redis, tickers: Mapping[str, Ticker], hub: Audience, listeners: list[Listener]) -> None:
+        self._redis = redis
+        self._tickers = tickers
+        self._channels = {Keys.of(code).news.encode(): ticker for code, ticker in tickers.items()}
+        self._hub = hub
+        self._listeners = listeners
+        self._heard: dict[str, float] = {}
+        self.following = False
+        self.changed_ms = time.time_ns() // 1_000_000
+
+    def silent_editions(self) -> list[str]:
+        """The editions whose beat has not been heard for too long; empty when all is well."""
+        if not self.following:
+            return list(self._tickers)
+        deadline = time.monotonic() - SILENCE_SECONDS
+        return [code for code in self._tickers if self._heard.get(code, 0.0) < deadline]
+
+    async def run(self) -> None:
+        """Follow for ever; after each loss say to the readers that they are behind, and reconnect."""
+        pause = 0.05
+        while True:
+            started = time.monotonic()
+            try:
+                await self._follow()
+            except (RedisError, OSError, SilentFeedError, TimeoutError) as error:
+                self._lost(error)
+            if time.monotonic() - started > 10:
+                pause = 0.05
+            await asyncio.sleep(pause)
+            pause = min(pause * 2, 1.0)
+
+    async def _follow(self) -> None:
+        pubsub = self._redis.pubsub()
+        try:
+            await pubsub.subscribe(*self._channels)
+            await self._confirmed(pubsub)
+            for ticker in self._tickers.values():
+                await self._catch_up(ticker)
+            now = time.monotonic()
+            self._heard = dict.fromkeys(self._tickers, now)
+            await self._listen(pubsub)
+        finally:
+            await pubsub.aclose()  # type: ignore[no-untyped-call]
+
+    async def _confirmed(self, pubsub: PubSub) -> None:
+        """Wait until Redis has confirmed each subscription: only what is published after that is sure to be heard."""
+        left = len(self._channels)
+        async with asyncio.timeout(SILENCE_SECONDS):
+            while left:
+                message = await pubsub.get_message(timeout=SILENCE_SECONDS)
+                if message is not None and message["type"] == "subscribe":
+                    left -= 1
+
+    async def _listen(self, pubsub: PubSub) -> None:
+        beaten: set[str] = set()
+        while True:
+            message = await pubsub.get_message(ignore_subscribe_messages=True, timeout=1.0)
+            if message is not None and (ticker := self._channels.get(message["channel"])) is not None:
+                code = ticker.edition.code
+                self._heard[code] = time.monotonic()
+                await self._take(ticker, message["data"])
+                if not self.following:
+                    beaten.add(code)
+                    if len(beaten) == len(self._tickers):
+                        self._found()
+            deadline = time.monotonic() - SILENCE_SECONDS
+            for code, heard in self._heard.items():
+                if heard < deadline:
+                    raise SilentFeedError(f"no beat of {code} for {SILENCE_SECONDS:g} s")
+
+    async def _take(self, ticker: Ticker, payload: bytes) -> None:
+        try:
+            news = decode_news(payload)
+            cursor = Cursor.parse(news.cursor)
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            log.warning("not news", edition=ticker.edition.code, error=str(error))
+            return
+        if cursor.epoch != ticker.epoch:
+            await self._catch_up(ticker)
+            return
+        if isinstance(news, Beat):
+            if cursor.seq > ticker.seq:
+                await self._fill(ticker, cursor.seq)
+            elif cursor.seq < ticker.seq:
+                # Either an old beat that waited in the socket, or a log that went back. The script knows.
+                await store.renew(self._redis, ticker.edition.code, ticker.epoch, ticker.seq)
+            return
+        if cursor.seq > ticker.seq + 1:
+            await self._fill(ticker, cursor.seq - 1)
+        if cursor.seq > ticker.seq:
+            self._apply(ticker, cursor.seq, news, payload)
+
+    async def _catch_up(self, ticker: Ticker) -> None:
+        """Bring a ticker to where the log is, by its changes if they are all there, else by starting over."""
+        code = ticker.edition.code
+        state = await store.read(self._redis, code)
+        if state.epoch == ticker.epoch and state.seq < ticker.seq:
+            log.warning("the log went back", edition=code, was=ticker.seq, now=state.seq)
+            await store.renew(self._redis, code, ticker.epoch, ticker.seq)
+            state = await store.read(self._redis, code)
+        if state.epoch == ticker.epoch and state.starts <= ticker.seq:
+            for past in state.past:
+                if past.seq > ticker.seq:
+                    self._apply(ticker, past.seq, past.change, past.payload)
+            # The last ones may have been scrubbed by a kill whose tombstone is still to come.
+            ticker.seq = state.seq
+            return
+        log.info("ticker loaded", edition=code, cursor=f"{state.epoch}.{state.seq}", lines=len(state.lines))
+        ticker.load(state.epoch, state.seq, state.lines, state.past, starts=state.starts, floor=state.floor)
+        self._hub.restarted(ticker)
+
+    async def _fill(self, ticker: Ticker, up_to: int) -> None:
+        """Fill a hole from the stream. A seq that is missing there was scrubbed by a kill."""
+        code = ticker.edition.code
+        log.info("hole", edition=code, after=ticker.seq, up_to=up_to)
+        while ticker.seq < up_to:
+            found = await store.replay(self._redis, code, ticker.epoch, ticker.seq, HOLE)
+            if found is None:
+                await self._catch_up(ticker)
+                return
+            for past in found:
+                self._apply(ticker, past.seq, past.change, past.payload)
+            if len(found) < HOLE:
+                break
+        ticker.seq = max(ticker.seq, up_to)
+
+    def _apply(self, ticker: Ticker, seq: int, change: Change, payload: bytes) -> None:
+        past = ticker.apply(seq, change, payload)
+        self._hub.changed(ticker, past)
+        for listener in self._listeners:
+            listener(ticker.edition.code, past)
+
+    def _found(self) -> None:
+        self.following = True
+        self.changed_ms = time.time_ns() // 1_000_000
+        log.info("following", editions=list(self._tickers))
+        self._hub.live_again()
+
+    def _lost(self, error: Exception) -> None:
+        if not self.following:
+            log.warning("no news yet", error=str(error) or type(error).__name__)
+            return
+        self.following = False
+        self.changed_ms = time.time_ns() // 1_000_000
+        log.warning("news lost", error=str(error) or type(error).__name__)
+        self._hub.behind(format_ms(self.changed_ms))

@@ -1,0 +1,425 @@
+"""Hub: what the Feed hears, written to every reader. One per web process.
+
+A change is encoded once per selection and then is one `transport.write` per reader: no task, queue or coroutine each.
+Changes that arrive while a pass is running are joined, and the next pass writes them in one go. A reader whose
+transport is not drained is skipped, not queued for; it is brought up to date when it has drained.
+"""
+
+import asyncio
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+
+import structlog
+
+from service.domain.cursor import Cursor
+from service.domain.frames import PING, Beat, Behind, Close, Notice, encode, websocket
+from service.domain.instant import format_ms
+from service.domain.selection import Selection
+from service.domain.ticker import Past, Ticker
+from service.gateway.reader import Reader
+from service.gateway.replay import Replay
+from service.store.reach import Screens, Sheet
+
+# A pass gives the loop back after this long, so that handshakes and the Feed are not kept waiting.
+SLICE_SECONDS = 0.004
+# Looking at the clock costs as much as a third of a write; every so many writes is often enough.
+SLICE_WRITES = 64
+# Each reader gets a beat and a ping once in this many turns of the wheel, one turn a second.
+TURNS = 20
+# A reader that still has not drained after this many of its beats never will.
+STRIKES = 3
+# How long a reader may take to answer our close frame.
+FAREWELL_TURNS = 3
+
+log = structlog.get_logger(__name__)
+
+
+class Group:
+    """The readers of one selection: they share every byte."""
+
+    __slots__ = (
+        "acked",
+        "audience",
+        "members",
+        "pending_snapshot",
+        "selection",
+        "size",
+        "snapshot_at",
+        "snapshot_frame",
+    )
+
+    def __init__(self, audience: "Audience", selection: Selection) -> None:
+        self.audience = audience
+        self.selection = selection
+        # Those that are at the audience's `passed`; early and lagging ones are not among them.
+        self.members: set[Reader] = set()
+        self.size = 0
+        # How many readers have confirmed up to which seq.
+        self.acked: Counter[int] = Counter()
+        self.pending_snapshot = False
+        self.snapshot_at = ("", -1)
+        self.snapshot_frame = b""
+
+    def snapshot(self) -> bytes:
+        """The finished frame with the whole ticker, made once per change."""
+        ticker = self.audience.ticker
+        at = (ticker.epoch, ticker.seq)
+        if self.snapshot_at != at:
+            self.snapshot_frame = websocket(ticker.snapshot(self.selection))
+            self.snapshot_at = at
+        return self.snapshot_frame
+
+
+class Audience:
+    """The readers of one edition."""
+
+    def __init__(self, ticker: Ticker) -> None:
+        self.ticker = ticker
+        self.groups: dict[Selection, Group] = {}
+        self.readers: set[Reader] = set()
+        # Readers that know more than what the passes have delivered: they join their group when a pass gets there.
+        self.early: set[Reader] = set()
+        # Readers that were skipped because they had not drained.
+        self.lagging: set[Reader] = set()
+        self.pending: list[Past] = []
+        self.restarted = False
+        self.passed = -1
+
+    def group(self, selection: Selection) -> Group:
+        """The group of a selection, made when its first reader comes."""
+        group = self.groups.get(selection)
+        if group is None:
+            group = self.groups[selection] = Group(self, selection)
+        return group
+
+
+class Hub:
+    """All readers of this process. `run` is the one task that writes news; everything else here returns at once."""
+
+    def __init__(
+        self, tickers: Mapping[str, Ticker], replay: Replay, *, drain_seconds: float = 30.0, turn_seconds: float = 1.0
+    ) -> None:
+        self.audiences = {code: Audience(ticker) for code, ticker in tickers.items()}
+        # Since when the service hears no news; None while it does.
+        self.since: str | None = None
+        self.draining = False
+        # Set by the module that adopts: uvicorn was told to wait for the readers at its shutdown.
+        self.held = False
+        self.delivered = 0
+        self.closes: Counter[int] = Counter()
+        self.addresses: Counter[str] = Counter()
+        self.count = 0
+        self._replay = replay
+        self._drain_seconds = drain_seconds
+        self._drained: list[Callable[[], None]] = []
+        self._drain_turns = 0
+        self._turn_seconds = turn_seconds
+        self._turn = 0
+        self._joined = 0
+        self._beat_all = False
+        self._wake = asyncio.Event()
+        self._leaving: dict[Reader, int] = {}
+
+    # What the Feed says.
+
+    def changed(self, ticker: Ticker, past: Past) -> None:
+        """Take in a change; the next pass delivers it."""
+        audience = self.audiences[ticker.edition.code]
+        audience.pending.append(past)
+        if ticker.may_refill(past):
+            for group in audience.groups.values():
+                if ticker.refills(past, group.selection):
+                    group.pending_snapshot = True
+        self._wake.set()
+
+    def restarted(self, ticker: Ticker) -> None:
+        """The log started over: everyone gets a snapshot."""
+        audience = self.audiences[ticker.edition.code]
+        audience.pending.clear()
+        audience.restarted = True
+        audience.passed = -1
+        for reader in audience.early | audience.lagging:
+            reader.seq = -1
+        for group in audience.groups.values():
+            group.acked.clear()
+        for reader in audience.readers:
+            reader.acked = -1
+        self._wake.set()
+
+    def behind(self, since: str) -> None:
+        """Say to everyone that the service hears no news."""
+        self.since = since
+        self._tell(websocket(encode(Behind(since=since))))
+
+    def live_again(self) -> None:
+        """Say to everyone that the news is back; a beat says so, once what was missed is delivered."""
+        if self.since is not None:
+            self.since = None
+            self._beat_all = True
+            self._wake.set()
+
+    # What readers do.
+
+    def join(self, reader: Reader) -> None:
+        """Take in a reader that was just sent everything up to `reader.seq`, or whose replay is still to come."""
+        audience = reader.audience
+        audience.readers.add(reader)
+        reader.group.size += 1
+        self.count += 1
+        self.addresses[reader.address] += 1
+        self._joined += 1
+        reader.slot = self._joined % TURNS
+        if self.since is not None and not reader.paused:
+            reader.transport.write(websocket(encode(Behind(since=self.since))))
+        if reader.seq < audience.ticker.seq:
+            audience.lagging.add(reader)
+            reader.lagging = True
+            self._replay.begin(reader, self)
+        else:
+            self._enrol(reader)
+
+    def left(self, reader: Reader) -> None:
+        """Forget a reader. Harmless when it is forgotten already."""
+        audience = reader.audience
+        if reader not in audience.readers:
+            return
+        audience.readers.discard(reader)
+        audience.early.discard(reader)
+        audience.lagging.discard(reader)
+        group = reader.group
+        group.members.discard(reader)
+        group.size -= 1
+        if reader.acked >= 0:
+            self._unack(group, reader.acked)
+        if group.size == 0:
+            audience.groups.pop(group.selection, None)
+        self.count -= 1
+        self.addresses[reader.address] -= 1
+        if self.addresses[reader.address] <= 0:
+            del self.addresses[reader.address]
+
+    def drained(self, reader: Reader) -> None:
+        """A lagging reader's transport is empty again: bring it up to date."""
+        if reader.lagging and not reader.replaying:
+            self.catch_up(reader)
+
+    def catch_up(self, reader: Reader, *, refill: bool = False) -> None:
+        """Write what a reader missed, or a snapshot where that is not in memory (or at the end, with `refill`)."""
+        ticker = reader.audience.ticker
+        if reader.seq >= 0 and ticker.covers(reader.seq):
+            payloads = ticker.resume(reader.seq, reader.group.selection)
+            data = b"".join(map(websocket, payloads)) + (reader.group.snapshot() if refill else b"")
+        else:
+            data = reader.group.snapshot()
+        reader.seq = ticker.seq
+        if data:
+            self.delivered += 1
+            reader.transport.write(data)
+        if not reader.paused and not reader.gone:
+            reader.audience.lagging.discard(reader)
+            reader.lagging = False
+            self._enrol(reader)
+
+    def acked(self, reader: Reader, epoch: str, seq: int) -> None:
+        """Count a reader's confirmation that it shows everything up to `seq`."""
+        ticker = reader.audience.ticker
+        if epoch != ticker.epoch or not reader.acked < seq <= ticker.seq or reader.gone:
+            return
+        group = reader.group
+        if reader.acked >= 0:
+            self._unack(group, reader.acked)
+        group.acked[seq] += 1
+        reader.acked = seq
+
+    def farewell(self, reader: Reader, code: Close) -> None:
+        """A close frame was sent: give the reader a moment to answer it."""
+        self.closes[code] += 1
+        self._leaving[reader] = self._turn + FAREWELL_TURNS
+
+    def gone(self, reader: Reader) -> None:
+        """The connection is no more."""
+        self.left(reader)
+        self._leaving.pop(reader, None)
+
+    # What it says of itself.
+
+    def sheet(self, code: str, now_ms: int) -> Sheet:
+        """Who reads an edition and what they have confirmed, for the newsroom."""
+        audience = self.audiences[code]
+        screens = [
+            Screens(
+                sorted(group.selection.sections),
+                sorted(group.selection.regions),
+                group.selection.urgency,
+                group.size,
+                sorted(group.acked.items()),
+            )
+            for group in list(audience.groups.values())
+        ]
+        return Sheet(audience.ticker.epoch, now_ms, screens)
+
+    # The one task.
+
+    async def run(self) -> None:
+        """Deliver for ever, and turn the wheel of beats and pings once a second."""
+        loop = asyncio.get_running_loop()
+        turn_at = loop.time() + self._turn_seconds
+        while True:
+            try:
+                async with asyncio.timeout_at(turn_at):
+                    await self._wake.wait()
+            except TimeoutError:
+                pass
+            self._wake.clear()
+            for audience in self.audiences.values():
+                while audience.pending or audience.restarted:
+                    await self._deliver(audience)
+            if self._beat_all:
+                self._beat_all = False
+                for audience in self.audiences.values():
+                    frame = self._beat_frame(audience)
+                    for reader in [member for group in audience.groups.values() for member in group.members]:
+                        if not reader.paused:
+                            reader.transport.write(frame)
+            if loop.time() >= turn_at:
+                turn_at = loop.time() + self._turn_seconds
+                self._turn_wheel()
+
+    def drain(self, done: Callable[[], None]) -> None:
+        """Leave service: let nobody in, tell everyone, and send them away little by little. Calls `done` in the end."""
+        self._drained.append(done)
+        if not self.draining:
+            self.draining = True
+            self._drain_turns = max(1, round(self._drain_seconds / self._turn_seconds))
+            self._tell(websocket(encode(Notice(code="draining", retry_in=int(self._drain_seconds * 1000)))))
+        self._wake.set()
+
+    def _drain_some(self) -> None:
+        """Close an even share of who is left, so that all have left when the time is over: no stampede elsewhere."""
+        readers = list(self.readers())
+        share = len(readers) if self._drain_turns <= 1 else -(-len(readers) // self._drain_turns)
+        self._drain_turns -= 1
+        for reader in readers[:share]:
+            reader.close(Close.DRAINING, str(int(self._turn_seconds * 1000)))
+        if not self._leaving and not self.count:
+            while self._drained:
+                self._drained.pop()()
+
+    async def _deliver(self, audience: Audience) -> None:
+        ticker = audience.ticker
+        base, audience.passed = audience.passed, ticker.seq
+        pending, audience.pending = audience.pending, []
+        restarted, audience.restarted = audience.restarted, False
+        # Every batch is made before the first write: readers that join meanwhile know this much already.
+        batches = []
+        for group in audience.groups.values():
+            if restarted or group.pending_snapshot:
+                frames = [] if restarted else self._frames(pending, group.selection)
+                data = b"".join((*frames, group.snapshot()))
+            else:
+                data = b"".join(self._frames(pending, group.selection))
+            group.pending_snapshot = False
+            if data and group.members:
+                batches.append((data, list(group.members)))
+        for data, readers in batches:
+            await self._write(audience, data, readers, -1 if restarted else base)
+        for reader in list(audience.early):
+            self._settle(audience, reader)
+
+    async def _write(self, audience: Audience, data: bytes, readers: list[Reader], base: int) -> None:
+        ends = time.perf_counter() + SLICE_SECONDS
+        written = 0
+        for reader in readers:
+            if reader.paused:
+                self._skip(audience, reader, base)
+                continue
+            reader.transport.write(data)
+            written += 1
+            if not written % SLICE_WRITES and time.perf_counter() > ends:
+                await asyncio.sleep(0)
+                ends = time.perf_counter() + SLICE_SECONDS
+        self.delivered += written
+
+    def _skip(self, audience: Audience, reader: Reader, base: int) -> None:
+        if reader.gone or reader.lagging or reader.closing:
+            return
+        reader.group.members.discard(reader)
+        audience.lagging.add(reader)
+        reader.lagging = True
+        reader.seq = base
+
+    def _settle(self, audience: Audience, reader: Reader) -> None:
+        """Let an early reader into its group, if the passes have got to where it is."""
+        ticker = audience.ticker
+        if reader.seq > audience.passed or audience.passed < ticker.seq:
+            return
+        audience.early.discard(reader)
+        if reader.paused:
+            audience.lagging.add(reader)
+            reader.lagging = True
+        elif reader.seq < audience.passed:
+            self.catch_up(reader)
+        else:
+            reader.group.members.add(reader)
+
+    def _enrol(self, reader: Reader) -> None:
+        audience = reader.audience
+        if reader.seq == audience.passed and not audience.restarted:
+            reader.group.members.add(reader)
+        else:
+            audience.early.add(reader)
+            self._wake.set()
+
+    def _frames(self, pending: list[Past], selection: Selection) -> list[bytes]:
+        return [websocket(payload) for past in pending if (payload := past.for_reader(selection)) is not None]
+
+    def _beat_frame(self, audience: Audience) -> bytes:
+        """A beat for the members: they are live up to where the last pass got, and no further."""
+        cursor = Cursor(audience.ticker.epoch, max(audience.passed, 0))
+        return websocket(encode(Beat(cursor=str(cursor), at=format_ms(time.time_ns() // 1_000_000))))
+
+    def _turn_wheel(self) -> None:
+        self._turn += 1
+        slot = self._turn % TURNS
+        for audience in self.audiences.values():
+            # A beat says that the reader is live: not while the service itself is behind.
+            frame = PING if self.since is not None or audience.restarted else self._beat_frame(audience) + PING
+            for reader in [reader for reader in audience.readers if reader.slot == slot]:
+                self._beat(reader, frame)
+        for reader, turn in list(self._leaving.items()):
+            if turn <= self._turn:
+                del self._leaving[reader]
+                reader.transport.abort()
+        if self.draining:
+            self._drain_some()
+
+    def _beat(self, reader: Reader, frame: bytes) -> None:
+        if reader.paused:
+            reader.strikes += 1
+            if reader.strikes >= STRIKES:
+                reader.close(Close.NO_PONG, "nothing was read")
+            return
+        reader.strikes = 0
+        if not reader.heard:
+            reader.close(Close.NO_PONG, "no answer to a ping")
+            return
+        reader.heard = False
+        # Readers that are not at the ticker's cursor are only pinged: a beat says "live up to here".
+        reader.transport.write(frame if reader in reader.group.members else PING)
+
+    def _tell(self, frame: bytes) -> None:
+        for audience in self.audiences.values():
+            for reader in audience.readers:
+                if not reader.paused:
+                    reader.transport.write(frame)
+
+    def _unack(self, group: Group, seq: int) -> None:
+        group.acked[seq] -= 1
+        if group.acked[seq] <= 0:
+            del group.acked[seq]
+
+    def readers(self) -> Iterator[Reader]:
+        """Every reader, for drains and counts."""
+        for audience in self.audiences.values():
+            yield from audience.readers

@@ -1,0 +1,95 @@
+"""Replay: readers whose cursor is older than what is in memory, served from the stream in chunks, in turn.
+
+One task for all of them, so that a storm of old cursors costs Redis one read at a time.
+"""
+
+import asyncio
+from collections import deque
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import structlog
+from redis.asyncio import Redis
+from redis.exceptions import RedisError
+
+from service.domain.frames import Removed, websocket
+from service.store import log as store
+
+if TYPE_CHECKING:
+    from service.gateway.hub import Hub
+    from service.gateway.reader import Reader
+
+# Changes in one read and one write: some 250 KB, the most that one slow reader holds in memory.
+CHUNK = 500
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(slots=True)
+class Return:
+    """A reader that comes back from long ago. `refill`: it must see the ticker whole in the end."""
+
+    reader: "Reader"
+    hub: "Hub"
+    refill: bool = False
+
+
+class Replay:
+    """Brings readers up to where memory begins, then hands them to the Hub."""
+
+    def __init__(self, redis: Redis) -> None:
+        self._redis = redis
+        self._waiting: deque[Return] = deque()
+        self._wake = asyncio.Event()
+
+    def begin(self, reader: "Reader", hub: "Hub") -> None:
+        """Take on a reader that waits at `reader.seq`; nothing else is written to it until it is done."""
+        reader.replaying = True
+        self._waiting.append(Return(reader, hub))
+        self._wake.set()
+
+    async def run(self) -> None:
+        """Serve for ever, one chunk a reader, round robin."""
+        while True:
+            if not self._waiting:
+                self._wake.clear()
+                await self._wake.wait()
+            back = self._waiting.popleft()
+            try:
+                more = await self._chunk(back)
+            except (RedisError, OSError) as error:
+                log.warning("replay waits for Redis", error=str(error))
+                await asyncio.sleep(0.2)
+                more = True
+            if more:
+                self._waiting.append(back)
+                # A reader that is not drained takes its turn again; do not spin on a queue of such.
+                await asyncio.sleep(0.01 if back.reader.paused else 0)
+
+    async def _chunk(self, back: Return) -> bool:
+        """Serve one chunk; true while the reader needs more."""
+        reader, ticker = back.reader, back.reader.audience.ticker
+        if reader.blocked():
+            return not reader.ended()
+        after, epoch, now = reader.seq, ticker.epoch, ticker.seq
+        if after < 0 or ticker.covers(after):
+            return self._done(back)
+        past = await store.replay(self._redis, ticker.edition.code, epoch, after, CHUNK)
+        if reader.blocked():
+            return not reader.ended()
+        if past is None or ticker.epoch != epoch or reader.seq != after:
+            # Not gapless from here (any more): a snapshot instead, never a silent hole.
+            reader.seq = -1
+            return self._done(back)
+        back.refill |= any(isinstance(each.change, Removed) or each.change.item.version > 1 for each in past)
+        selection = reader.group.selection
+        payloads = [payload for each in past if (payload := each.for_reader(selection)) is not None]
+        reader.seq = past[-1].seq if past else now
+        if payloads:
+            reader.transport.write(b"".join(map(websocket, payloads)))
+        return True
+
+    def _done(self, back: Return) -> bool:
+        back.reader.replaying = False
+        back.hub.catch_up(back.reader, refill=back.refill)
+        return False

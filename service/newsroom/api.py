@@ -1,0 +1,218 @@
+"""API: the newsroom's calls over HTTP (DESIGN 6). Parsing and answers here; decisions in `queue.py`."""
+
+import re
+
+import msgspec
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import Request
+from starlette.responses import Response
+
+from service.domain.headline import LONG
+from service.domain.instant import parse_ms
+from service.domain.item import Change, Draft, Reason, new_id
+from service.domain.lifecycle import ACTIONS, Record, State
+from service.errors import MalformedError, NotFoundError, PreconditionRequiredError, TooLargeError
+from service.newsroom.auth import bearer, require_edition
+from service.newsroom.landings import Landing
+from service.newsroom.queue import Call, Newsroom, now_ms
+from service.store.audit import of_item
+from service.store.items import Wanted
+from service.store.outbox import Accepted
+from service.store.reach import Reach
+from service.store.reach import read as read_reach
+
+LARGEST_BODY = 65_536
+LONGEST_WAIT_SECONDS = 10.0
+PAGE, LARGEST_PAGE = 50, 200
+STATES: tuple[State, ...] = (
+    "draft",
+    "submitted",
+    "approved",
+    "embargoed",
+    "live",
+    "withheld",
+    "expired",
+    "killed",
+)
+IF_MATCH = re.compile(r'(?:W/)?"?(\d{1,9})"?', re.ASCII)
+WAIT = re.compile(r"(?:^|[,;]\s*)wait\s*=\s*\"?(\d{1,4}(?:\.\d{1,3})?)\"?", re.ASCII)
+
+
+async def create_item(request: Request) -> Response:
+    """`POST /v1/items`: a draft, or a live item."""
+    call, body = await read_call(request)
+    draft = Draft.parse(body)
+    own_id = draft.id is not None
+    if not own_id:
+        draft.id = new_id()
+    assert draft.id is not None
+    newsroom: Newsroom = request.state.newsroom
+    warnings = [f"the headline has more than {LONG} characters"] if len(draft.headline.strip()) > LONG else []
+    with request.state.landings.expect(draft.id) as landing:
+        accepted = await run_in_threadpool(newsroom.publish, call, draft, own_id=own_id)
+        return await answer(request, accepted, landing, warnings)
+
+
+async def change_item(request: Request) -> Response:
+    """`PATCH /v1/items/{id}`: update, correct or refile."""
+    item_id = request.path_params["id"]
+    call, body = await read_call(request)
+    version = _if_match(request)
+    given = Change.parse(body)
+    if version is None:
+        raise PreconditionRequiredError(
+            'expected the header If-Match: "<version>", so that nobody overwrites a text that they have not seen'
+        )
+    newsroom: Newsroom = request.state.newsroom
+    with request.state.landings.expect(item_id) as landing:
+        accepted = await run_in_threadpool(newsroom.change, call, item_id, given, version)
+        return await answer(request, accepted, landing, [])
+
+
+async def act_on_item(request: Request) -> Response:
+    """`POST /v1/items/{id}/{action}`."""
+    item_id, action = request.path_params["id"], request.path_params["action"]
+    if action not in ACTIONS:
+        raise NotFoundError(f"expected one of the actions {', '.join(ACTIONS)}, got {action[:40]!r}")
+    call, body = await read_call(request)
+    version = _if_match(request)
+    note = Reason.parse(body).note
+    newsroom: Newsroom = request.state.newsroom
+    with request.state.landings.expect(item_id) as landing:
+        accepted = await run_in_threadpool(newsroom.act, call, item_id, action, note, version)
+        return await answer(request, accepted, landing, [])
+
+
+async def get_item(request: Request) -> Response:
+    """`GET /v1/items/{id}`: one item with its versions, audit and reach."""
+    call, _ = await read_call(request)
+    newsroom: Newsroom = request.state.newsroom
+
+    def read() -> tuple[Record, dict[str, object]]:
+        account = newsroom.staff(call)
+        record = newsroom.items.get(request.path_params["id"])
+        require_edition(account, record.edition)
+        redis = request.state.redis
+        reach = read_reach(redis, record.edition, record.id, record.item, now_ms()) if record.public else Reach(0, 0)
+        return record, {
+            **msgspec.to_builtins(record),
+            "versions": newsroom.items.history(record),
+            "audit": of_item(redis, record),
+            "reach": reach,
+        }
+
+    record, document = await run_in_threadpool(read)
+    document.pop("origin", None)
+    return _json(document, headers={"etag": f'"{record.version}"', "cache-control": "no-store"})
+
+
+async def list_items(request: Request) -> Response:
+    """`GET /v1/items`: search by edition, state, text and time of the last change, newest first."""
+    call, _ = await read_call(request)
+    wanted, limit, before = _wanted(request)
+    newsroom: Newsroom = request.state.newsroom
+
+    def read() -> tuple[list[Record], str | None]:
+        account = newsroom.staff(call)
+        if wanted.edition is not None:
+            newsroom.editions.named(wanted.edition)
+            require_edition(account, wanted.edition)
+        found, further = newsroom.items.search(wanted, limit, before)
+        return [record for record in found if account.may_enter(record.edition)], further
+
+    records, further = await run_in_threadpool(read)
+    items = [{key: value for key, value in msgspec.to_builtins(each).items() if key != "origin"} for each in records]
+    return _json({"items": items, "next": further}, headers={"cache-control": "no-store"})
+
+
+async def read_body(request: Request) -> bytes:
+    """The whole body, if it is not too large.
+
+    Raises:
+        TooLargeError: it is; nothing more of it is read.
+    """
+    body = bytearray()
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > LARGEST_BODY:
+            raise TooLargeError(f"expected a body of at most {LARGEST_BODY} bytes, got more")
+    return bytes(body)
+
+
+async def read_call(request: Request) -> tuple[Call, bytes]:
+    """Who calls and with what. The key is looked at before the body: strangers send us nothing."""
+    key = bearer(request.headers.get("authorization"))
+    length = request.headers.get("content-length", "0")
+    if length.isdigit() and int(length) > LARGEST_BODY:
+        raise TooLargeError(f"expected a body of at most {LARGEST_BODY} bytes, got {length}")
+    body = await read_body(request)
+    idempotency_key = request.headers.get("idempotency-key")
+    if idempotency_key is not None and not 1 <= len(idempotency_key) <= 255:
+        raise MalformedError("expected an Idempotency-Key of 1 to 255 characters")
+    what = f"{request.method} {request.url.path} {request.headers.get('if-match', '')}\n".encode() + body
+    peer = request.client.host if request.client else ""
+    address = request.state.gateway.door.address(peer, request.headers.get("x-forwarded-for"))
+    return Call(key, address, idempotency_key, what), body
+
+
+async def answer(request: Request, accepted: Accepted, landing: Landing, warnings: list[str]) -> Response:
+    """Say what was accepted: 202, or 201 once it is in the log where the caller prefers to wait."""
+    document: dict[str, object] = {"id": accepted.id, "version": accepted.version, "state": accepted.state}
+    headers = {"etag": f'"{accepted.version}"', "location": f"/v1/items/{accepted.id}"}
+    if warnings:
+        document["warnings"] = warnings
+    seconds = _prefer_wait(request)
+    if seconds and accepted.public and not accepted.again:
+        past = await landing.of(accepted.version, seconds)
+        if past is not None:
+            document |= {"seq": past.seq, "cursor": past.change.cursor}
+            headers["preference-applied"] = f"wait={seconds:g}"
+            return _json(document, 201, headers)
+    return _json(document, 202, headers)
+
+
+def _json(document: object, status: int = 200, headers: dict[str, str] | None = None) -> Response:
+    return Response(msgspec.json.encode(document), status, headers, media_type="application/json")
+
+
+def _prefer_wait(request: Request) -> float:
+    """How long the caller prefers to wait (RFC 7240, section 4.3); 0 for not at all."""
+    match = WAIT.search(",".join(request.headers.getlist("prefer")))
+    return min(float(match[1]), LONGEST_WAIT_SECONDS) if match else 0.0
+
+
+def _if_match(request: Request) -> int | None:
+    header = request.headers.get("if-match")
+    if header is None or header.strip() == "*":
+        return None
+    match = IF_MATCH.fullmatch(header.strip())
+    if match is None:
+        raise MalformedError(f'expected If-Match: "<version>", got {header[:60]!r}', path="If-Match")
+    return int(match[1])
+
+
+def _wanted(request: Request) -> tuple[Wanted, int, tuple[int, str] | None]:
+    query = request.query_params
+    for name in query:
+        if name not in ("edition", "state", "q", "since", "until", "limit", "next"):
+            raise MalformedError(f"expected edition, state, q, since, until, limit, next, got {name[:60]!r}", path=name)
+    state = query.get("state")
+    if state is not None and state not in STATES:
+        raise MalformedError(f"expected one of {', '.join(STATES)}, got {state[:60]!r}", path="state")
+    limit = query.get("limit", str(PAGE))
+    if not limit.isdigit() or not 1 <= int(limit) <= LARGEST_PAGE:
+        raise MalformedError(f"expected 1 to {LARGEST_PAGE}, got {limit[:60]!r}", path="limit")
+    before = None
+    if "next" in query:
+        ms, _, item_id = query["next"].partition(".")
+        if not ms.isdigit() or not item_id:
+            raise MalformedError("expected next as the previous page gave it", path="next")
+        before = (int(ms), item_id)
+    wanted = Wanted(
+        edition=query.get("edition"),
+        state=state,
+        text=query.get("q") or None,
+        since_ms=parse_ms(query["since"], "since") if "since" in query else None,
+        until_ms=parse_ms(query["until"], "until") if "until" in query else None,
+    )
+    return wanted, int(limit), before

@@ -1,0 +1,70 @@
+"""Auth: who is calling, and whether their role allows it (DESIGN: roles)."""
+
+from service.domain.lifecycle import Record, State
+from service.errors import ForbiddenError, UnauthenticatedError
+from service.store.accounts import Account, Accounts, Role
+
+STAFF: tuple[Role, ...] = ("contributor", "editor", "chief")
+PUBLISHERS: tuple[Role, ...] = ("editor", "chief")
+WIRES: tuple[Role, ...] = ("ingest", "editor", "chief")
+
+# Who may do what to an item.
+ALLOWED: dict[str, tuple[Role, ...]] = {
+    "submit": STAFF,
+    "approve": ("chief",),
+    "publish": PUBLISHERS,
+    "withhold": PUBLISHERS,
+    "release": PUBLISHERS,
+    "kill": ("chief",),
+    "expire": PUBLISHERS,
+    "pin": PUBLISHERS,
+    "unpin": PUBLISHERS,
+}
+# A contributor writes drafts and hands them in; what is approved or public is not theirs to change.
+CONTRIBUTORS_OWN: tuple[State, ...] = ("draft", "submitted")
+
+
+def bearer(header: str | None) -> str:
+    """The key of an Authorization header (RFC 6750, section 2.1).
+
+    Raises:
+        UnauthenticatedError: there is none.
+    """
+    scheme, _, key = (header or "").partition(" ")
+    if scheme.lower() != "bearer" or not key.strip():
+        raise UnauthenticatedError("expected the header Authorization: Bearer sp_…, got none")
+    return key.strip()
+
+
+def require(account: Account, roles: tuple[Role, ...], what: str) -> None:
+    """Raises:
+    ForbiddenError: the account's role does not allow it.
+    """
+    if account.role not in roles:
+        raise ForbiddenError(f"{what} takes the role {' or '.join(roles)}; {account.name} is {account.role}")
+
+
+def require_edition(account: Account, edition: str) -> None:
+    """Raises:
+    ForbiddenError: the key is for other editions.
+    """
+    if not account.may_enter(edition):
+        raise ForbiddenError(f"the key of {account.name} is for {', '.join(account.editions)}, not for {edition}")
+
+
+def require_hold(account: Account, record: Record) -> None:
+    """Raises:
+    ForbiddenError: a contributor would change what is not a draft.
+    """
+    require(account, STAFF, "changing an item")
+    if account.role == "contributor" and record.state not in CONTRIBUTORS_OWN:
+        raise ForbiddenError(f"a contributor changes drafts; {record.id} is {record.state}")
+
+
+def admit_reader(accounts: Accounts, header: str | None, edition: str) -> None:
+    """Let a reader into a private edition.
+
+    Raises:
+        UnauthenticatedError, ForbiddenError
+    """
+    require_edition(accounts.authenticate(bearer(header)), edition)

@@ -1,0 +1,67 @@
+"""Errors: every refusal as a problem document (RFC 9457), and none of them a traceback to the caller."""
+
+import structlog
+from redis.exceptions import RedisError
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+
+from service.errors import MethodError, NotFoundError, StoppressError, UnauthenticatedError, UnavailableError
+
+log = structlog.get_logger(__name__)
+
+
+def problem(error: StoppressError) -> Response:
+    """Render one error."""
+    headers: dict[str, str] = {"cache-control": "no-store"}
+    if error.retry_after is not None:
+        headers["retry-after"] = str(error.retry_after)
+    if isinstance(error, UnauthenticatedError):
+        headers["www-authenticate"] = 'Bearer realm="stoppress"'
+    if error.status == 426:
+        headers["upgrade"] = "websocket"
+        headers["connection"] = "upgrade"
+    return JSONResponse(error.problem(), error.status, headers, media_type="application/problem+json")
+
+
+async def refused(request: Request, error: Exception) -> Response:
+    """Answer for an error of our own tree."""
+    assert isinstance(error, StoppressError)
+    return problem(error)
+
+
+async def unreachable(request: Request, error: Exception) -> Response:
+    """Answer when Redis does not: nothing is said to be accepted that may not be."""
+    log.warning("redis unavailable", path=request.url.path, error=str(error) or type(error).__name__)
+    return problem(
+        UnavailableError(
+            "expected Redis to answer: it does not. Whether this was accepted is not known; "
+            "sending it again with the same id or Idempotency-Key is safe",
+            retry_after=2,
+        )
+    )
+
+
+async def not_routed(request: Request, error: Exception) -> Response:
+    """Answer for what no route takes."""
+    assert isinstance(error, HTTPException)
+    if error.status_code == 405:
+        response = problem(MethodError(f"{request.method} is not for {request.url.path}"))
+        response.headers["allow"] = (error.headers or {}).get("Allow", "GET")
+        return response
+    if error.status_code == 404:
+        return problem(NotFoundError(f"there is nothing at {request.url.path[:120]}"))
+    return JSONResponse({"title": error.detail, "status": error.status_code}, error.status_code)
+
+
+async def failed(request: Request, error: Exception) -> Response:
+    """Answer for a defect of ours; the server logs what it was."""
+    return problem(StoppressError("the service failed; the failure is logged"))
+
+
+HANDLERS = {
+    StoppressError: refused,
+    RedisError: unreachable,
+    HTTPException: not_routed,
+    Exception: failed,
+}

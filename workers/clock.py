@@ -1,0 +1,206 @@
+"""Clock: what must happen at a time. Embargoes and expiry to the millisecond, the beat and the sweep every second.
+
+One clock leads by a lease in Redis, others stand by. The lease only saves work: two leaders at once (one was stopped
+and went on) do no harm, because each decision is compared with the item's `rev` when it is written.
+"""
+
+import asyncio
+import os
+import secrets
+import socket
+import time
+from typing import cast
+
+import msgspec
+import structlog
+from redis.asyncio import Redis as AsyncRedis
+from redis.exceptions import RedisError
+
+from service.domain import lifecycle
+from service.domain.instant import format_ms
+from service.domain.lifecycle import Entry
+from service.errors import ConflictError, StoppressError
+from service.store import log as store
+from service.store.connect import streaming
+from service.store.keys import CLOCK_LEASE, Keys
+from service.store.script import Script
+from service.tasks import Tasks
+from workers.context import Context
+
+BEAT_SECONDS = 1.0
+LEASE_MS = 3_000
+# What has waited this long in an outbox lost its wake-up: its worker died, or the queue's Redis did not take it.
+SWEEP_MS = 1_000
+# Each wake-up empties a whole outbox: more than this waiting means that no worker works, and more would not help.
+MOST_WAKEUPS = 1_000
+# The alarm wakes the sleeper; should its message be lost with a connection, this is how late it can be.
+LONGEST_SLEEP_SECONDS = 30.0
+DUE_AT_ONCE = 100
+
+lease_script = Script("lease")
+log = structlog.get_logger(__name__)
+
+
+def now_ms() -> int:
+    """The moment, in ms since 1970."""
+    return time.time_ns() // 1_000_000
+
+
+class Clock:
+    """One clock process. `run` never returns."""
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+        url = context.settings.require_redis_url()
+        self._redis: AsyncRedis = streaming(url)
+        self._alarms: AsyncRedis = streaming(url, answer_seconds=None)
+        self._name = f"{socket.gethostname()}.{os.getpid()}.{secrets.token_hex(2)}"
+        self._leads = asyncio.Event()
+        self._alarm = asyncio.Event()
+        # Entries that were due but had nothing to do, so that they are not looked at again and again.
+        self._idle: dict[tuple[str, str], float] = {}
+
+    async def run(self) -> None:
+        """Do everything for ever."""
+        tasks = Tasks()
+        loops = {
+            "lease": self._lease,
+            "beat": self._beat,
+            "sweep": self._sweep,
+            "due": self._due,
+            "alarm": self._listen,
+        }
+        async with asyncio.TaskGroup() as group:
+            for name, loop in loops.items():
+                group.create_task(tasks.forever(name, loop))
+
+    async def resign(self) -> None:
+        """Give up the lease, so that the clock that stands by need not wait for its end."""
+        try:
+            await lease_script.arun(self._redis, [CLOCK_LEASE], [self._name, 0])
+            await self._redis.aclose()
+            await self._alarms.aclose()
+        except (RedisError, OSError) as error:
+            log.debug("lease not given up", error=str(error))
+
+    async def _lease(self) -> None:
+        while True:
+            try:
+                leads = bool(await lease_script.arun(self._redis, [CLOCK_LEASE], [self._name, LEASE_MS]))
+            except (RedisError, OSError) as error:
+                if self._leads.is_set():
+                    log.warning("lease lost", error=str(error) or type(error).__name__)
+                leads = False
+            if leads and not self._leads.is_set():
+                log.info("leading", clock=self._name)
+                self._leads.set()
+                self._alarm.set()
+            elif not leads and self._leads.is_set():
+                log.info("standing by", clock=self._name)
+                self._leads.clear()
+            await asyncio.sleep(LEASE_MS / 3000)
+
+    async def _beat(self) -> None:
+        """Publish each edition's cursor once a second. Feeds take three missed ones for a dead subscription."""
+        while True:
+            await self._leads.wait()
+            try:
+                at = format_ms(now_ms())
+                await asyncio.gather(*(store.beat(self._redis, code, at) for code in self._context.editions))
+            except (RedisError, OSError) as error:
+                log.warning("no beat", error=str(error) or type(error).__name__)
+            await asyncio.sleep(BEAT_SECONDS)
+
+    async def _sweep(self) -> None:
+        """Wake a worker for what has waited too long in an outbox."""
+        while True:
+            await self._leads.wait()
+            try:
+                for code in self._context.editions:
+                    await self._sweep_one(code)
+            except (RedisError, OSError) as error:
+                log.warning("no sweep", error=str(error) or type(error).__name__)
+            await asyncio.sleep(SWEEP_MS / 1000)
+
+    async def _sweep_one(self, code: str) -> None:
+        oldest = await self._redis.lindex(Keys.of(code).outbox, 0)
+        if oldest is None:
+            return
+        waited = now_ms() - msgspec.json.decode(oldest, type=Entry).accepted
+        if waited < SWEEP_MS:
+            return
+        queued = await asyncio.to_thread(lambda: self._context.queue.count)
+        if queued < MOST_WAKEUPS:
+            log.warning("waited too long", edition=code, waited_ms=waited, queued=queued)
+            await asyncio.to_thread(self._context.outbox.wake, code)
+
+    async def _due(self) -> None:
+        """Release embargoes and expire lines at their moment, by sleeping until the next one."""
+        while True:
+            await self._leads.wait()
+            # Cleared before looking: an alarm that comes while we look is not lost.
+            self._alarm.clear()
+            try:
+                nearest = await self._look()
+            except (RedisError, OSError) as error:
+                log.warning("due items unknown", error=str(error) or type(error).__name__)
+                nearest = now_ms() + 200
+            seconds = LONGEST_SLEEP_SECONDS
+            if nearest is not None:
+                seconds = min(max((nearest - now_ms()) / 1000, 0.0), seconds)
+            try:
+                async with asyncio.timeout(seconds):
+                    await self._alarm.wait()
+            except TimeoutError:
+                pass
+
+    async def _look(self) -> int | None:
+        """Handle what is due in every edition; return when the next is."""
+        nearest: int | None = None
+        for code in self._context.editions:
+            most = DUE_AT_ONCE + len(self._idle)
+            rows = await self._redis.zrange(Keys.of(code).due, 0, most - 1, withscores=True)
+            scores = [(member.decode(), score) for member, score in cast(list[tuple[bytes, float]], rows)]
+            waiting = [(item_id, int(ms)) for item_id, ms in scores if self._idle.get((code, item_id)) != ms]
+            moment = now_ms()
+            late = [(item_id, ms) for item_id, ms in waiting if ms <= moment]
+            if late:
+                await asyncio.to_thread(self._handle, code, late)
+                nearest = moment
+            elif waiting:
+                nearest = min(nearest, waiting[0][1]) if nearest is not None else waiting[0][1]
+        return nearest
+
+    def _handle(self, code: str, late: list[tuple[str, int]]) -> None:
+        for item_id, ms in late:
+            record = self._context.items.find(item_id)
+            decision = lifecycle.fall_due(record, now_ms()) if record is not None else None
+            if decision is None:
+                if len(self._idle) > DUE_AT_ONCE:
+                    self._idle.clear()
+                self._idle[code, item_id] = float(ms)
+                continue
+            try:
+                self._context.outbox.accept(decision)
+            except ConflictError:
+                continue  # an editor was first; the next look sees what they did
+            except StoppressError as error:
+                log.warning("not taken", edition=code, id=item_id, error=error.detail)
+                return
+            log.info("due", edition=code, id=item_id, action=decision.action, late_ms=now_ms() - ms)
+
+    async def _listen(self) -> None:
+        """Hear that something earlier is due now."""
+        while True:
+            pubsub = self._alarms.pubsub()
+            try:
+                await pubsub.subscribe(*(Keys.of(code).alarm for code in self._context.editions))
+                while True:
+                    # The confirmation of the subscription counts as an alarm: one may have been missed before it.
+                    if await pubsub.get_message(timeout=None) is not None:
+                        self._alarm.set()
+            except (RedisError, OSError) as error:
+                log.warning("alarms not heard", error=str(error) or type(error).__name__)
+                await asyncio.sleep(0.2)
+            finally:
+                await pubsub.aclose()  # type: ignore[no-untyped-call]

@@ -1,0 +1,31 @@
+"""Fanout: the outbox's changes into the log and Redis pub/sub, one log line each with its hops."""
+
+import time
+
+import structlog
+
+from service.store import log as store
+from workers.context import Context
+
+log = structlog.get_logger(__name__)
+
+
+def release(context: Context, code: str) -> int:
+    """Append what waits in the edition's outbox; return how many changes that were."""
+    edition = context.editions.get(code)
+    if edition is None:
+        # Taken out of the editions file while its last changes waited: they stay in the outbox, none is lost.
+        log.warning("edition is not configured here", edition=code)
+        return 0
+    appended = store.append(context.redis, edition)
+    now_ms = time.time_ns() // 1_000_000
+    for change in appended:
+        log.info(
+            "appended",
+            edition=code,
+            id=change.id,
+            version=change.version,
+            seq=change.seq,
+            waited_ms=now_ms - change.accepted_ms,
+        )
+    return len(appended)
