@@ -1,14 +1,19 @@
 """The `stoppress` command. Each subcommand says in its help what it does and what it needs."""
 
+import dataclasses
 import os
 import sys
 import time
-from typing import Any
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, BinaryIO, cast
 
 import click
 
+from service.domain.edition import parse_editions
 from service.errors import StoppressError
 from service.settings import Settings
+from service.store.accounts import ROLES, Accounts, Role
 
 
 class OneLine(click.Group):
@@ -78,6 +83,277 @@ def clock() -> None:
     Run two: one leads, the other stands by and takes over within 3 s. Needs STOPPRESS_REDIS_URL.
     """
     _become_worker("clock")
+
+
+URGENCIES = {"flash": 1, "bulletin": 2, "urgent": 3, "routine": 4}
+
+
+def api_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Add --url and --key to a command that calls the API."""
+    command = click.option(
+        "--key", envvar="STOPPRESS_KEY", help="API key. [default: $STOPPRESS_KEY, $STOPPRESS_ADMIN_KEY, data/admin.key]"
+    )(command)
+    return click.option(
+        "--url", envvar="STOPPRESS_URL", help="Where the service is. [default: $STOPPRESS_URL, this machine]"
+    )(command)
+
+
+@main.command()
+@click.argument("headline")
+@click.option("-e", "--edition", default="en", show_default=True, help="Which ticker it is for.")
+@click.option(
+    "-u", "--urgency", default="urgent", show_default=True, type=click.Choice([*URGENCIES]), help="How urgent it is."
+)
+@click.option("-s", "--speaker", help='Who says it: the "Foreign Ministry:" in front of the line.')
+@click.option("--outlet", help="Whom they said it to.")
+@click.option("--link", help="The story's address.")
+@click.option("--section", help="A section of the edition.")
+@click.option("--region", "regions", multiple=True, help="A region of the edition; may be given several times.")
+@click.option("--expires", help="When it leaves the ticker (RFC 3339). [default: by urgency]")
+@click.option("--embargo", help="Not public before this time (RFC 3339).")
+@click.option("--pin", is_flag=True, help="Keep it on top.")
+@click.option("--draft", is_flag=True, help="Keep it as a draft, off the air.")
+@click.option("--id", "item_id", help="An id of your own, for scripts that may run twice.")
+@api_options
+def publish(headline: str, url: str | None, key: str | None, **options: Any) -> None:
+    """Publish HEADLINE, one line of plain text.
+
+    Prints the item's id, and its place in the log once it is on the air.
+
+    \b
+    stoppress publish "Ceasefire takes effect at midnight" --urgency flash --speaker "Foreign Ministry"
+    stoppress publish "Budget passes" --section politics --region europe --embargo 2026-11-25T06:00:00+01:00
+    """
+    from service.domain.item import new_id
+
+    body = {
+        # An id made here: should the answer be lost, sending it again is the same line.
+        "id": options["item_id"] or new_id(),
+        "edition": options["edition"],
+        "headline": headline,
+        "urgency": URGENCIES[options["urgency"]],
+        "state": "draft" if options["draft"] else "live",
+        "regions": list(options["regions"]),
+        "pinned": options["pin"],
+        "embargoedUntil": options["embargo"],
+    }
+    body |= {name: options[name] for name in ("speaker", "outlet", "link", "section", "expires") if options[name]}
+    _say(_api(url, key).send("POST", "/v1/items", body))
+
+
+@main.command()
+@click.argument("item_id", metavar="ID")
+@click.argument("headline")
+@click.option("--note", required=True, help="What was wrong, for the public.")
+@api_options
+def correct(item_id: str, headline: str, note: str, url: str | None, key: str | None) -> None:
+    """Put the line ID right: HEADLINE is the new text, and the note says to everyone what was wrong."""
+    api = _api(url, key)
+    version = api.send("GET", f"/v1/items/{item_id}")["version"]
+    body = {"change": "correct", "headline": headline, "note": note}
+    _say(api.send("PATCH", f"/v1/items/{item_id}", body, version=version))
+
+
+@main.command()
+@click.argument("item_id", metavar="ID")
+@click.option("--reason", help="Why, for the newsroom only.")
+@click.option("-y", "--yes", is_flag=True, help="Do not ask. In a script nobody is asked.")
+@api_options
+def kill(item_id: str, reason: str | None, yes: bool, url: str | None, key: str | None) -> None:
+    """Retract the line ID for good, from every screen. It wins over everything, and the id is never used again."""
+    if not yes and sys.stdin.isatty():
+        click.confirm("Kill it? That is final, and takes it off every screen.", abort=True)
+    _say(_api(url, key).send("POST", f"/v1/items/{item_id}/kill", {"note": reason} if reason else {}))
+
+
+@main.command()
+@click.argument("files", nargs=-1, required=True, type=click.File("rb"), metavar="FILE…")
+@click.option("-e", "--edition", help="Which ticker they are for. [default: by their language]")
+@api_options
+def ingest(files: tuple[BinaryIO, ...], edition: str | None, url: str | None, key: str | None) -> None:
+    """Take wire documents in (ninjs 1.x to 3.1; - is standard input). One that is taken again is the same item."""
+    api = _api(url, key)
+    failed = 0
+    for file in files:
+        try:
+            query = f"?edition={edition}" if edition else ""
+            answer = api.send("POST", f"/v1/ingest/ninjs{query}", content=file.read())
+            click.echo(f"{file.name}: {_sentence(answer)}")
+        except StoppressError as error:
+            failed += 1
+            click.echo(f"{file.name}: {error.detail}" + (f" ({error.path})" if error.path else ""), err=True)
+    if failed:
+        raise StoppressError(f"{failed} of {len(files)} documents were not taken")
+
+
+@main.command()
+@click.option("-e", "--edition", default="en", show_default=True, help="Which ticker.")
+@click.option("--section", "sections", multiple=True, help="Only this section; may be given several times.")
+@click.option("--region", "regions", multiple=True, help="Only this region; may be given several times.")
+@click.option("-u", "--urgency", type=click.Choice([*URGENCIES]), help="Only what is at least this urgent.")
+@click.option("--plain", "form", flag_value="plain", help="A line for each thing that happens (without a terminal).")
+@click.option("--json", "form", flag_value="json", help="The messages as they come, one a line.")
+@api_options
+def tail(
+    edition: str,
+    sections: tuple[str, ...],
+    regions: tuple[str, ...],
+    urgency: str | None,
+    form: str | None,
+    url: str | None,
+    key: str | None,
+) -> None:
+    """Watch a ticker live in this terminal.
+
+    Goes on by its cursor after every loss, so that nothing is missed. Ctrl-C ends it.
+    """
+    from service.tail import tail as run
+
+    api = _api(url, key, anonymous=True)
+    editions = {each["code"]: each for each in api.send("GET", "/v1/editions")["editions"]}
+    if edition not in editions:
+        raise StoppressError(f"expected one of the editions {', '.join(editions)}, got {edition!r}")
+    query = [("section", section) for section in sections] + [("region", region) for region in regions]
+    if urgency:
+        query.append(("urgency", str(URGENCIES[urgency])))
+    form = form or ("board" if sys.stdout.isatty() else "plain")
+    try:
+        run(api.url, edition, editions[edition]["size"], query, key=key, form=form)
+    except KeyboardInterrupt:
+        click.echo("", err=True)
+
+
+@main.group()
+def keys() -> None:
+    """Make, list and revoke API keys. Works on Redis itself: STOPPRESS_REDIS_URL, or that of `stoppress up` here."""
+
+
+@keys.command("add")
+@click.argument("name")
+@click.option("--role", required=True, type=click.Choice(ROLES), help="What the key may do.")
+@click.option("--trusted", is_flag=True, help="An ingest key whose lines go on the air without an editor.")
+@click.option("-e", "--edition", "editions", multiple=True, help="Only for this edition; may be given several times.")
+def keys_add(name: str, role: Role, trusted: bool, editions: tuple[str, ...]) -> None:
+    """Make a key called NAME and print it. It is stored hashed: this is the only time that it is seen."""
+    settings = _settings()
+    known = parse_editions(settings.read_editions(), str(settings.editions))
+    for edition in editions:
+        known.named(edition)
+    if trusted and role != "ingest":
+        raise StoppressError("--trusted is for the role ingest: editors and chiefs publish anyway")
+    key = _accounts(settings).add(name, role, time.time_ns() // 1_000_000, trusted=trusted, editions=editions)
+    click.echo(key)
+    click.echo(f"The key of {name} ({role}). Keep it now: it is not stored and cannot be shown again.", err=True)
+
+
+@keys.command("list")
+def keys_list() -> None:
+    """List the keys: name, role, since when. Not the keys themselves: nobody has them."""
+    accounts = _accounts(_settings()).listed()
+    for account in accounts:
+        notes = [*(["trusted"] if account.trusted else []), *account.editions]
+        click.echo(f"{account.name:<24} {account.role:<12} {account.created}  {' '.join(notes)}".rstrip())
+    if not accounts:
+        click.echo("No keys yet: stoppress keys add NAME --role editor", err=True)
+
+
+@keys.command("revoke")
+@click.argument("name")
+def keys_revoke(name: str) -> None:
+    """Revoke the key called NAME. It stops with the next call that uses it."""
+    _accounts(_settings()).revoke(name)
+    click.echo(f"revoked {name}")
+
+
+class Api:
+    """Calls to the service, with errors that say what to do."""
+
+    def __init__(self, url: str, key: str | None) -> None:
+        import httpx
+
+        self.url = url.rstrip("/")
+        headers = {"authorization": f"Bearer {key}"} if key else {}
+        # Not through a proxy of the environment: the service is ours, and mostly on this machine.
+        self._client = httpx.Client(base_url=self.url, headers=headers, timeout=15, trust_env=False)
+
+    def send(
+        self,
+        method: str,
+        path: str,
+        body: dict[str, Any] | None = None,
+        *,
+        content: bytes | None = None,
+        version: int | None = None,
+    ) -> dict[str, Any]:
+        """Call, and return the answer's JSON.
+
+        Raises:
+            StoppressError: the service is down, or refuses.
+        """
+        import httpx
+
+        headers = {"prefer": "wait=2"} if method != "GET" else {}
+        if version is not None:
+            headers["if-match"] = f'"{version}"'
+        try:
+            response = self._client.request(method, path, json=body, content=content, headers=headers)
+            answer = response.json()
+        except (httpx.InvalidURL, httpx.UnsupportedProtocol):
+            raise StoppressError(f"expected --url such as http://127.0.0.1:8000, got {self.url!r}") from None
+        except httpx.TransportError as error:
+            raise StoppressError(
+                f"no service at {self.url} ({error}): start one with `stoppress up`, or say where it is with --url"
+            ) from None
+        except ValueError:
+            raise StoppressError(f"what answers at {self.url} is no Stoppress (HTTP {response.status_code})") from None
+        if response.is_error:
+            raise StoppressError(answer.get("detail", str(answer)), path=answer.get("path"))
+        return cast(dict[str, Any], answer)
+
+
+def _api(url: str | None, key: str | None, *, anonymous: bool = False) -> Api:
+    settings = _settings()
+    if url is None:
+        host = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(settings.host, settings.host)
+        url = f"http://{host}:{settings.port}"
+    if key is None and not anonymous:
+        key = settings.admin_key or _read(settings.data / "admin.key")
+        if key is None:
+            raise StoppressError(
+                f"no API key: give --key or STOPPRESS_KEY, or run this where {settings.data / 'admin.key'} is"
+            )
+    return Api(url, key)
+
+
+def _accounts(settings: Settings) -> Accounts:
+    from service.store.connect import blocking
+
+    url = settings.redis_url or _read(settings.data / "redis.url")
+    if url is None:
+        raise StoppressError(
+            f"no Redis: set STOPPRESS_REDIS_URL, or run this while `stoppress up` runs with {settings.data} as its data"
+        )
+    settings = dataclasses.replace(settings, redis_url=url)
+    _wait_for_redis(settings, seconds=0)
+    return Accounts(blocking(url), None)
+
+
+def _read(path: Path) -> str | None:
+    try:
+        return path.read_text().strip() or None
+    except OSError:
+        return None
+
+
+def _say(answer: dict[str, Any]) -> None:
+    click.echo(_sentence(answer))
+    for warning in answer.get("warnings", []):
+        click.echo(f"note: {warning}", err=True)
+
+
+def _sentence(answer: dict[str, Any]) -> str:
+    place = f", {answer['cursor']} in the log" if "cursor" in answer else ""
+    return f"{answer['state']}: {answer['id']} version {answer['version']}{place}"
 
 
 def _become_worker(name: str) -> None:

@@ -209,9 +209,9 @@ class Acks {
     this.look();
   }
 
-  /** Wait for the paint of what is owed; in a hidden tab nothing is painted, so ask again once it is visible. */
+  /** Wait for the paint of what is owed; a hidden tab paints nothing, and is asked again once it is visible. */
   look() {
-    if (!this.#owed || this.#painting || document.hidden) return;
+    if (!this.#owed || this.#painting) return;
     const cursor = this.#owed;
     this.#painting = true;
     // The first frame's callback runs before its paint, the second's after it.
