@@ -6,7 +6,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, BinaryIO, cast
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import click
 
@@ -14,6 +14,9 @@ from service.domain.edition import parse_editions
 from service.errors import StoppressError
 from service.settings import Settings
 from service.store.accounts import ROLES, Accounts, Role
+
+if TYPE_CHECKING:
+    from service.api_client import Api
 
 
 class OneLine(click.Group):
@@ -48,6 +51,27 @@ def up() -> None:
     from service.up import up as run
 
     sys.exit(run(_settings(), env=os.environ))
+
+
+@main.command()
+@click.option("--gap", "gap_seconds", default=2.0, show_default=True, help="Seconds between two lines, on average.")
+@click.option(
+    "--wires",
+    default="../shared/data/ninjs",
+    show_default=True,
+    type=click.Path(path_type=Path),
+    help="A folder of ninjs documents to ingest first, if it is there.",
+)
+@click.option("--once", is_flag=True, help="End after the last line, instead of at Ctrl-C.")
+def demo(gap_seconds: float, wires: Path, once: bool) -> None:
+    """Run the service with a newsroom at work on it.
+
+    Ingests wire documents, publishes sample lines in English, Arabic and Spanish at a newsroom's pace, corrects one and
+    kills one, while two readers print what they receive. Keeps nothing.
+    """
+    from service.demo import demo as run
+
+    sys.exit(run(_settings(), os.environ, gap_seconds=gap_seconds, wires=wires, once=once))
 
 
 @main.command()
@@ -265,53 +289,9 @@ def keys_revoke(name: str) -> None:
     click.echo(f"revoked {name}")
 
 
-class Api:
-    """Calls to the service, with errors that say what to do."""
+def _api(url: str | None, key: str | None, *, anonymous: bool = False) -> "Api":
+    from service.api_client import Api
 
-    def __init__(self, url: str, key: str | None) -> None:
-        import httpx
-
-        self.url = url.rstrip("/")
-        headers = {"authorization": f"Bearer {key}"} if key else {}
-        # Not through a proxy of the environment: the service is ours, and mostly on this machine.
-        self._client = httpx.Client(base_url=self.url, headers=headers, timeout=15, trust_env=False)
-
-    def send(
-        self,
-        method: str,
-        path: str,
-        body: dict[str, Any] | None = None,
-        *,
-        content: bytes | None = None,
-        version: int | None = None,
-    ) -> dict[str, Any]:
-        """Call, and return the answer's JSON.
-
-        Raises:
-            StoppressError: the service is down, or refuses.
-        """
-        import httpx
-
-        headers = {"prefer": "wait=2"} if method != "GET" else {}
-        if version is not None:
-            headers["if-match"] = f'"{version}"'
-        try:
-            response = self._client.request(method, path, json=body, content=content, headers=headers)
-            answer = response.json()
-        except (httpx.InvalidURL, httpx.UnsupportedProtocol):
-            raise StoppressError(f"expected --url such as http://127.0.0.1:8000, got {self.url!r}") from None
-        except httpx.TransportError as error:
-            raise StoppressError(
-                f"no service at {self.url} ({error}): start one with `stoppress up`, or say where it is with --url"
-            ) from None
-        except ValueError:
-            raise StoppressError(f"what answers at {self.url} is no Stoppress (HTTP {response.status_code})") from None
-        if response.is_error:
-            raise StoppressError(answer.get("detail", str(answer)), path=answer.get("path"))
-        return cast(dict[str, Any], answer)
-
-
-def _api(url: str | None, key: str | None, *, anonymous: bool = False) -> Api:
     settings = _settings()
     if url is None:
         host = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(settings.host, settings.host)

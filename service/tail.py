@@ -33,13 +33,14 @@ def tail(base_url: str, edition: str, size: int, query: list[tuple[str, str]], *
 
 def _plain(messages: Iterator[Message | Status], out: Console) -> None:
     for message in messages:
-        text = _described(message)
+        text = described(message)
         if text is not None:
             out.print(text)
             sys.stdout.flush()
 
 
-def _described(message: Message | Status) -> Text | None:
+def described(message: Message | Status) -> Text | None:
+    """What a message says to someone at a terminal; None for what is only for machines."""
     now = f"{datetime.now().astimezone():%H:%M:%S}  "
     match message:
         case Status(state="live"):

@@ -1,0 +1,49 @@
+"""Api client: calls to the newsroom's API, for the command line and the demonstration."""
+
+from typing import Any, cast
+
+import httpx
+
+from service.errors import StoppressError
+
+
+class Api:
+    """Calls to the service, with errors that say what to do."""
+
+    def __init__(self, url: str, key: str | None) -> None:
+        self.url = url.rstrip("/")
+        headers = {"authorization": f"Bearer {key}"} if key else {}
+        # Not through a proxy of the environment: the service is ours, and mostly on this machine.
+        self._client = httpx.Client(base_url=self.url, headers=headers, timeout=15, trust_env=False)
+
+    def send(
+        self,
+        method: str,
+        path: str,
+        body: dict[str, Any] | None = None,
+        *,
+        content: bytes | None = None,
+        version: int | None = None,
+    ) -> dict[str, Any]:
+        """Call, and return the answer's JSON.
+
+        Raises:
+            StoppressError: the service is down, or refuses.
+        """
+        headers = {"prefer": "wait=2"} if method != "GET" else {}
+        if version is not None:
+            headers["if-match"] = f'"{version}"'
+        try:
+            response = self._client.request(method, path, json=body, content=content, headers=headers)
+            answer = response.json()
+        except (httpx.InvalidURL, httpx.UnsupportedProtocol):
+            raise StoppressError(f"expected --url such as http://127.0.0.1:8000, got {self.url!r}") from None
+        except httpx.TransportError as error:
+            raise StoppressError(
+                f"no service at {self.url} ({error}): start one with `stoppress up`, or say where it is with --url"
+            ) from None
+        except ValueError:
+            raise StoppressError(f"what answers at {self.url} is no Stoppress (HTTP {response.status_code})") from None
+        if response.is_error:
+            raise StoppressError(answer.get("detail", str(answer)), path=answer.get("path"))
+        return cast(dict[str, Any], answer)
