@@ -46,6 +46,8 @@ class Record(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
     state: State
     item: Item | None
     embargoed_until: str | None = None
+    # Whether an editor said when it expires; else the default counts from the moment that it is public.
+    expires_given: bool = False
     # Whether a reader can have seen it: only then does a removal need announcing.
     public: bool = False
     created_at: str
@@ -131,6 +133,7 @@ def create(
         state="draft" if state == "draft" else "embargoed" if embargo else "live",
         item=item,
         embargoed_until=format_ms(embargo) if embargo else None,
+        expires_given=draft.expires is not None,
         public=state == "live" and not embargo,
         created_at=now,
         created_by=by,
@@ -182,7 +185,17 @@ def change(edition: Edition, record: Record, given: Change, *, version: int | No
     if item == before and embargo == record.embargoed_until:
         raise ConflictError("expected a change, got the item as it is")
     item = msgspec.structs.replace(item, version=record.version + 1, version_created=now)
-    changed = _next(record, by=by, now=now, version=item.version, item=item, embargoed_until=embargo, note=note)
+    expires_given = record.expires_given if given.expires is UNSET else given.expires is not None
+    changed = _next(
+        record,
+        by=by,
+        now=now,
+        version=item.version,
+        item=item,
+        embargoed_until=embargo,
+        expires_given=expires_given,
+        note=note,
+    )
     if record.state == "embargoed" and embargo is None:
         raise ConflictError("expected a new time for the embargo: to go on air now, use the publish action")
     return _decided(given.change, changed, now_ms, announce=record.state == "live")
@@ -265,12 +278,13 @@ def _publish(record: Record, item: Item, *, by: str, now_ms: int, note: str | No
     if record.state != "embargoed" and embargo is not None and embargo > now:
         # Its time comes later: approved text waits for the clock.
         return _decided("publish", _next(record, by=by, now=now, state="embargoed", note=note), now_ms, announce=False)
-    on_time = embargo is not None and by == "clock"
-    public_ms = now_ms
-    published = embargo if on_time and embargo else now
+    # The clock may be a little late; the line says the time it was promised for.
+    published = embargo if embargo is not None and by == "clock" else now
     expires = item.expires
-    if expires <= published:
-        expires = format_ms(expires_ms(None, item.urgency, public_ms))
+    if not record.expires_given:
+        expires = format_ms(expires_ms(None, item.urgency, parse_ms(published, "publishedAt")))
+    if expires <= now:
+        expires = format_ms(expires_ms(None, item.urgency, now_ms))
     item = msgspec.structs.replace(item, published_at=published, expires=expires)
     changed = _next(record, by=by, now=now, state="live", item=item, embargoed_until=None, public=True, note=note)
     return _decided("publish", changed, now_ms, announce=True)

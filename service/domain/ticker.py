@@ -32,6 +32,11 @@ class Past(msgspec.Struct, frozen=True):
     # False where the change was read back from the stream, which does not know what stood before.
     known: bool = True
 
+    @property
+    def subject(self) -> str:
+        """The id of the item that changed."""
+        return self.change.item.id if isinstance(self.change, ItemChanged) else self.change.id
+
     def for_reader(self, selection: Selection) -> bytes | None:
         """The payload that a reader with `selection` gets for this change; None for nothing."""
         change = self.change
@@ -180,9 +185,4 @@ class Ticker:
 
     def _scrub(self, item_id: str) -> None:
         """Forget the text of a killed line, so that no replay holds it (the ring keeps only its tombstone)."""
-        kept = [
-            past
-            for past in self.ring
-            if (past.change.item.id if isinstance(past.change, ItemChanged) else past.change.id) != item_id
-        ]
-        self.ring = deque(kept, maxlen=RING)
+        self.ring = deque((past for past in self.ring if past.subject != item_id), maxlen=RING)

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Mapping
 import structlog
 
 from service.domain.cursor import Cursor
-from service.domain.frames import PING, Beat, Behind, Close, Notice, encode, websocket
+from service.domain.frames import PING, Beat, Behind, Close, Notice, Removed, encode, websocket
 from service.domain.instant import format_ms
 from service.domain.selection import Selection
 from service.domain.ticker import Past, Ticker
@@ -126,6 +126,10 @@ class Hub:
     def changed(self, ticker: Ticker, past: Past) -> None:
         """Take in a change; the next pass delivers it."""
         audience = self.audiences[ticker.edition.code]
+        change = past.change
+        if isinstance(change, Removed) and change.reason == "killed":
+            # A kill that comes before the text was written to anyone: the text is not written any more.
+            audience.pending = [each for each in audience.pending if each.subject != change.id]
         audience.pending.append(past)
         if ticker.may_refill(past):
             for group in audience.groups.values():

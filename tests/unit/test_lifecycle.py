@@ -195,6 +195,14 @@ def test_an_embargoed_line_waits_and_goes_public_at_its_time() -> None:
     assert item.expires == format_ms(until + EXPIRES_AFTER_MS[1])
 
 
+def test_the_default_expiry_of_a_draft_counts_from_its_publication() -> None:
+    draft = record("draft", urgency=1)
+    later = NOW_MS + 2 * HOUR_MS - 1
+    public = act(draft, "publish", version=None, by="editor", now_ms=later).record.item
+    assert public is not None
+    assert public.expires == format_ms(later + EXPIRES_AFTER_MS[1])
+
+
 def test_an_editor_may_end_an_embargo() -> None:
     made = _create(embargoedUntil=format_ms(NOW_MS + HOUR_MS)).record
     public = _act(made, "publish").record
