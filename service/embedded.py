@@ -323,7 +323,7 @@ class EmbeddedRedis:
         began = heard = time.monotonic()
         told = began
         with redis.Redis.from_url(
-            self.url, socket_connect_timeout=1, socket_timeout=5, retry=Retry(NoBackoff(), 0)
+            self.url, socket_connect_timeout=0.5, socket_timeout=0.5, retry=Retry(NoBackoff(), 0)
         ) as client:
             while not cancelled():
                 returncode = self._process.poll()

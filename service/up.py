@@ -59,6 +59,8 @@ BOUNCE_SECONDS = 0.5  # wrappers such as `uv run` pass on the terminal's Ctrl-C,
 LAST_LINES = 20  # of a process, kept for when it dies under --quiet
 LINE_BYTES = 65_536  # a longer line is printed in pieces
 
+CLIENT_NAMES = {"STOPPRESS_KEY", "STOPPRESS_URL"}  # read by `stoppress publish` and its like, not by the service
+
 # Kills the groups it was told of when its stdin ends. The leash of a process ends that one alone; a web process has
 # children, which would keep the port.
 _GUARD = """
@@ -93,7 +95,7 @@ def up(
     """Run the service until Ctrl-C or SIGTERM and return the exit status; the reason of a 1 is on stderr, in one line.
 
     `quiet` hides what the processes print, except when they die. `then` runs in a thread once the service is ready;
-    nothing ends with it. Call this in the main thread.
+    nothing ends with it. Call this in the main thread, and end the process after it: it goes on ignoring Ctrl-C.
     """
     try:
         for line in _strange_names(env):
@@ -519,7 +521,9 @@ class Crew:
         finally:
             signal.set_wakeup_fd(waker)
             for number, handler in before.items():
-                signal.signal(number, handler)
+                # Who presses Ctrl-C once more while Python packs up must not turn a clean end into a traceback.
+                over = self._asked_to_stop is not None and number != signal.SIGCHLD
+                signal.signal(number, signal.SIG_IGN if over else handler)
             # The probe's thread may still wake us: closing under it is an error that it ignores.
             self._awake.close()
             self._waker.close()
@@ -569,7 +573,7 @@ def _complain(line: str) -> None:
 
 
 def _strange_names(env: Mapping[str, str]) -> Iterator[str]:
-    known = {f"STOPPRESS_{field.name.upper()}" for field in fields(Settings)}
+    known = {f"STOPPRESS_{field.name.upper()}" for field in fields(Settings)} | CLIENT_NAMES
     for name in sorted(env):
         if name.startswith("STOPPRESS_") and name not in known:
             close = difflib.get_close_matches(name, known, n=1)

@@ -33,6 +33,8 @@ class BreakingWorker(SimpleWorker):
     """RQ's worker without a fork: 2 ms from queued to taken, where the forking one takes 9."""
 
     stopping = False
+    # RQ's own pause between two attempts to reach Redis grows to a minute; news waits no longer than Redis is away.
+    max_connection_wait_time = 1.0
 
     @classmethod
     def asked(cls) -> bool:

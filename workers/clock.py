@@ -28,13 +28,17 @@ from service.tasks import Tasks
 from workers.context import Context
 
 BEAT_SECONDS = 1.0
-LEASE_MS = 3_000
+# So short that the clock that stands by beats before the Feeds take the silence for a dead subscription (3 s): a beat's
+# second, the lease, and a third of it until it is asked for.
+LEASE_MS = 1_200
 # What has waited this long in an outbox lost its wake-up: its worker died, or the queue's Redis did not take it.
 SWEEP_MS = 1_000
 # Each wake-up empties a whole outbox: more than this waiting means that no worker works, and more would not help.
 MOST_WAKEUPS = 1_000
 # The alarm wakes the sleeper; should its message be lost with a connection, this is how late it can be.
 LONGEST_SLEEP_SECONDS = 30.0
+# How soon what was refused is tried again.
+REFUSED_MS = 200
 DUE_AT_ONCE = 100
 
 lease_script = Script("lease")
@@ -165,13 +169,15 @@ class Clock:
             moment = now_ms()
             late = [(item_id, ms) for item_id, ms in waiting if ms <= moment]
             if late:
-                await asyncio.to_thread(self._handle, code, late)
-                nearest = moment
+                taken = await asyncio.to_thread(self._handle, code, late)
+                again = moment if taken else moment + REFUSED_MS
+                nearest = min(nearest, again) if nearest is not None else again
             elif waiting:
                 nearest = min(nearest, waiting[0][1]) if nearest is not None else waiting[0][1]
         return nearest
 
-    def _handle(self, code: str, late: list[tuple[str, int]]) -> None:
+    def _handle(self, code: str, late: list[tuple[str, int]]) -> bool:
+        """Decide what is late; false if the outbox takes nothing now."""
         for item_id, ms in late:
             record = self._context.items.find(item_id)
             decision = lifecycle.fall_due(record, now_ms()) if record is not None else None
@@ -186,8 +192,9 @@ class Clock:
                 continue  # an editor was first; the next look sees what they did
             except StoppressError as error:
                 log.warning("not taken", edition=code, id=item_id, error=error.detail)
-                return
+                return False
             log.info("due", edition=code, id=item_id, action=decision.action, late_ms=now_ms() - ms)
+        return True
 
     async def _listen(self) -> None:
         """Hear that something earlier is due now."""

@@ -20,6 +20,7 @@ from service.domain.cursor import Cursor
 from service.domain.frames import Beat, Change, decode_news
 from service.domain.instant import format_ms
 from service.domain.ticker import Past, Ticker
+from service.errors import MalformedError
 from service.store import log as store
 from service.store.keys import Keys
 
@@ -83,10 +84,14 @@ class Feed:
     async def _follow(self) -> None:
         pubsub = self._redis.pubsub()
         try:
-            await pubsub.subscribe(*self._channels)
-            await self._confirmed(pubsub)
+            # The client has no time limit of its own, since it listens: each question has one here. A server that
+            # takes a connection and answers nothing is dead, too.
+            async with asyncio.timeout(SILENCE_SECONDS):
+                await pubsub.subscribe(*self._channels)
+                await self._confirmed(pubsub)
             for ticker in self._tickers.values():
-                await self._catch_up(ticker)
+                async with asyncio.timeout(SILENCE_SECONDS):
+                    await self._catch_up(ticker)
             now = time.monotonic()
             self._heard = dict.fromkeys(self._tickers, now)
             await self._listen(pubsub)
@@ -96,11 +101,10 @@ class Feed:
     async def _confirmed(self, pubsub: PubSub) -> None:
         """Wait until Redis has confirmed each subscription: only what is published after that is sure to be heard."""
         left = len(self._channels)
-        async with asyncio.timeout(SILENCE_SECONDS):
-            while left:
-                message = await pubsub.get_message(timeout=SILENCE_SECONDS)
-                if message is not None and message["type"] == "subscribe":
-                    left -= 1
+        while left:
+            message = await pubsub.get_message(timeout=SILENCE_SECONDS)
+            if message is not None and message["type"] == "subscribe":
+                left -= 1
 
     async def _listen(self, pubsub: PubSub) -> None:
         beaten: set[str] = set()
@@ -109,7 +113,8 @@ class Feed:
             if message is not None and (ticker := self._channels.get(message["channel"])) is not None:
                 code = ticker.edition.code
                 self._heard[code] = time.monotonic()
-                await self._take(ticker, message["data"])
+                async with asyncio.timeout(SILENCE_SECONDS):
+                    await self._take(ticker, message["data"])
                 if not self.following:
                     beaten.add(code)
                     if len(beaten) == len(self._tickers):
@@ -123,7 +128,7 @@ class Feed:
         try:
             news = decode_news(payload)
             cursor = Cursor.parse(news.cursor)
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        except (msgspec.DecodeError, UnicodeDecodeError, MalformedError) as error:
             log.warning("not news", edition=ticker.edition.code, error=str(error))
             return
         if cursor.epoch != ticker.epoch:

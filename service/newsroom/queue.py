@@ -63,12 +63,12 @@ class Newsroom:
         attempt = self._attempt(call, account)
         if (before := self.outbox.remembered(edition.code, attempt)) is not None:
             return before
-        if own_id:
-            assert draft.id is not None
-            self.items.claim(draft.id, edition.code)
         decision = lifecycle.create(
             edition, draft, state=state, by=account.name, now_ms=now_ms(), origin=_origin(draft) if own_id else None
         )
+        if own_id:
+            # Only now: a line that is refused must not keep its id from another edition.
+            self.items.claim(decision.record.id, edition.code)
         return self._accept_new(decision, attempt)
 
     def change(self, call: Call, item_id: str, given: Change, version: int) -> Accepted:

@@ -11,6 +11,9 @@ from service.store.keys import Keys
 
 # Bounded, as everything: some years of a busy newsroom.
 KEPT = 1_000_000
+# Notes that came with a text speak of it, and a correction's is public: they are kept in the history, which a kill
+# empties. The audit keeps the reasons of the other actions, the kill's own above all.
+WITH_TEXT = ("create", "publish", "update", "correct", "refile")
 # How many entries are looked through for one item's; and how far Redis's clock may be from ours.
 SCANNED = 10_000
 SKEW_MS = 60_000
@@ -42,7 +45,7 @@ class AuditEntry(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
             rev=record.rev,
             state=record.state,
             address=address,
-            note=record.note,
+            note=None if decision.action in WITH_TEXT else record.note,
         )
 
 

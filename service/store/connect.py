@@ -9,6 +9,7 @@ from redis import Redis
 from redis.asyncio import Redis as AsyncRedis
 from redis.asyncio.retry import Retry as AsyncRetry
 from redis.backoff import ExponentialWithJitterBackoff, NoBackoff
+from redis.exceptions import ConnectionError  # noqa: A004 - Redis's own
 from redis.retry import Retry
 
 CONNECT_SECONDS = 1.0
@@ -16,12 +17,15 @@ ANSWER_SECONDS = 2.0
 
 
 def blocking(url: str, *, answer_seconds: float | None = ANSWER_SECONDS) -> Redis:
-    """A client whose calls block; one reconnect is tried at once (an idle connection may have been closed)."""
+    """A client whose calls block; one reconnect is tried at once (an idle connection may have been closed).
+
+    A call that got no answer in time is not repeated: the caller is told, and knows whether repeating is safe.
+    """
     return Redis.from_url(
         url,
         socket_connect_timeout=CONNECT_SECONDS,
         socket_timeout=answer_seconds,
-        retry=Retry(ExponentialWithJitterBackoff(base=0.05, cap=0.2), 1),
+        retry=Retry(ExponentialWithJitterBackoff(base=0.05, cap=0.2), 1, supported_errors=(ConnectionError,)),
         health_check_interval=0,
     )
 

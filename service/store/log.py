@@ -69,7 +69,7 @@ def append(redis: Redis, edition: Edition) -> list[Appended]:
 async def beat(redis: AsyncRedis, edition: str, at: str) -> None:
     """Publish how far the log has got."""
     keys = Keys.of(edition)
-    await beat_script.arun(redis, [keys.meta, keys.log], [new_epoch(), at, keys.news, "PUBLISH"])
+    await beat_script.arun(redis, [keys.meta, keys.log, keys.places], [new_epoch(), at, keys.news, "PUBLISH"])
 
 
 async def renew(redis: AsyncRedis, edition: str, epoch: str, seq: int) -> None:

@@ -21,6 +21,7 @@ from websockets.typing import Origin, Subprotocol
 
 from service.embedded import EmbeddedRedis
 from service.settings import Settings
+from service.store.accounts import Accounts, Role
 
 T = TypeVar("T")
 
@@ -36,6 +37,11 @@ def free_port() -> int:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
         return port
+
+
+def now_ms() -> int:
+    """The moment, in ms since 1970."""
+    return time.time_ns() // 1_000_000
 
 
 def until(look: Callable[[], T], what: str, seconds: float = DEADLINE_SECONDS) -> T:
@@ -207,6 +213,26 @@ class Service:
         made = self.command("keys", "add", name, "--role", role, *options)
         assert made.returncode == 0, made.stderr
         return {"authorization": f"Bearer {made.stdout.strip()}"}
+
+    def add_key(
+        self, name: str, role: Role, *, trusted: bool = False, editions: tuple[str, ...] = ()
+    ) -> dict[str, str]:
+        """Make an API key without the command line, which takes its time, and return its header."""
+        key = Accounts(self.redis, None).add(name, role, now_ms(), trusted=trusted, editions=editions)
+        return {"authorization": f"Bearer {key}"}
+
+    def stored(self) -> dict[bytes, object]:
+        """All that Redis holds, by its keys."""
+        readers: dict[bytes, Callable[[bytes], object]] = {
+            b"string": self.redis.get,
+            b"hash": self.redis.hgetall,
+            b"list": lambda key: self.redis.lrange(key, 0, -1),
+            b"set": self.redis.smembers,
+            b"zset": lambda key: self.redis.zrange(key, 0, -1, withscores=True),
+            b"stream": self.redis.xrange,
+            b"none": lambda key: None,
+        }
+        return {key: readers[self.redis.type(key)](key) for key in self.redis.scan_iter(count=1000)}
 
     def command(self, *arguments: str, **settings: str) -> subprocess.CompletedProcess[str]:
         """Run the `stoppress` command."""

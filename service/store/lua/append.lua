@@ -7,9 +7,9 @@
 -- Returns  {how many still wait, "<seq> <version> <accepted ms> <id>", …}
 local epoch = redis.call('HGET', KEYS[3], 'epoch')
 if not epoch then
-  -- A log without its epoch is a remnant: nobody's cursor can refer to it.
+  -- A log without its epoch is a remnant: nobody's cursor can refer to it, and its places would be others' soon.
   epoch = ARGV[3]
-  redis.call('DEL', KEYS[2])
+  redis.call('DEL', KEYS[2], KEYS[5])
   redis.call('HSET', KEYS[3], 'epoch', epoch, 'seq', 0, 'floor', 0)
 end
 
