@@ -177,8 +177,7 @@ class Hub:
         if self.since is not None and not reader.paused:
             reader.transport.write(websocket(encode(Behind(since=self.since))))
         if reader.seq < audience.ticker.seq:
-            audience.lagging.add(reader)
-            reader.lagging = True
+            self._lag(reader)
             self._replay.begin(reader, self)
         else:
             self._enrol(reader)
@@ -205,7 +204,9 @@ class Hub:
 
     def drained(self, reader: Reader) -> None:
         """A lagging reader's transport is empty again: bring it up to date."""
-        if reader.lagging and not reader.replaying:
+        if reader.replaying:
+            self._replay.drained(reader)
+        elif reader.lagging:
             self.catch_up(reader)
 
     def catch_up(self, reader: Reader, *, refill: bool = False) -> None:
@@ -220,7 +221,11 @@ class Hub:
         if data:
             self.delivered += 1
             reader.transport.write(data)
-        if not reader.paused and not reader.gone:
+        if reader.ended():
+            return
+        if reader.paused:
+            self._lag(reader)
+        else:
             reader.audience.lagging.discard(reader)
             reader.lagging = False
             self._enrol(reader)
@@ -245,6 +250,7 @@ class Hub:
         """The connection is no more."""
         self.left(reader)
         self._leaving.pop(reader, None)
+        self._replay.forget(reader)
 
     # What it says of itself.
 
@@ -346,12 +352,18 @@ class Hub:
         self.delivered += written
 
     def _skip(self, audience: Audience, reader: Reader, base: int) -> None:
+        if audience.restarted:
+            base = -1  # the log started over while the pass was running: what it had is worth nothing now
         if reader.gone or reader.lagging or reader.closing:
             return
         reader.group.members.discard(reader)
-        audience.lagging.add(reader)
-        reader.lagging = True
+        self._lag(reader)
         reader.seq = base
+
+    def _lag(self, reader: Reader) -> None:
+        """Skip a reader from now on, until it has drained."""
+        reader.audience.lagging.add(reader)
+        reader.lagging = True
 
     def _settle(self, audience: Audience, reader: Reader) -> None:
         """Let an early reader into its group, if the passes have got to where it is."""
@@ -360,8 +372,7 @@ class Hub:
             return
         audience.early.discard(reader)
         if reader.paused:
-            audience.lagging.add(reader)
-            reader.lagging = True
+            self._lag(reader)
         elif reader.seq < audience.passed:
             self.catch_up(reader)
         else:

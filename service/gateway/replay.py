@@ -40,6 +40,8 @@ class Replay:
     def __init__(self, redis: Redis) -> None:
         self._redis = redis
         self._waiting: deque[Return] = deque()
+        # Those that have not drained: out of the queue, so that nobody waits behind them.
+        self._parked: dict[Reader, Return] = {}
         self._wake = asyncio.Event()
 
     def begin(self, reader: "Reader", hub: "Hub") -> None:
@@ -47,6 +49,17 @@ class Replay:
         reader.replaying = True
         self._waiting.append(Return(reader, hub))
         self._wake.set()
+
+    def drained(self, reader: "Reader") -> None:
+        """A parked reader's transport is empty again: back into the queue."""
+        back = self._parked.pop(reader, None)
+        if back is not None:
+            self._waiting.append(back)
+            self._wake.set()
+
+    def forget(self, reader: "Reader") -> None:
+        """The connection is no more."""
+        self._parked.pop(reader, None)
 
     async def run(self) -> None:
         """Serve for ever, one chunk a reader, round robin."""
@@ -61,10 +74,10 @@ class Replay:
                 log.warning("replay waits for Redis", error=str(error))
                 await asyncio.sleep(0.2)
                 more = True
-            if more:
+            if more and back.reader.paused:
+                self._parked[back.reader] = back
+            elif more:
                 self._waiting.append(back)
-                # A reader that is not drained takes its turn again; do not spin on a queue of such.
-                await asyncio.sleep(0.01 if back.reader.paused else 0)
 
     async def _chunk(self, back: Return) -> bool:
         """Serve one chunk; true while the reader needs more."""
