@@ -159,6 +159,8 @@ def decode(body: bytes, kind: type[P]) -> P:
         raise InvalidFieldError(message, path=path.rstrip("`") or "$") from None
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise MalformedError(f"expected a JSON object in UTF-8: {error}") from None
+    except RecursionError:
+        raise MalformedError("expected a JSON object, got one nested too deeply") from None
 
 
 _newest = 0

@@ -92,6 +92,8 @@ def parse_ninjs(body: bytes) -> Wire:
         document = msgspec.json.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise MalformedError(f"expected a ninjs document in JSON: {error}") from None
+    except RecursionError:
+        raise MalformedError("expected a ninjs document, got one nested too deeply") from None
     if not isinstance(document, dict):
         raise InvalidFieldError(f"expected a ninjs object, got {type(document).__name__}", path="$")
     uri = _text(document, "uri")

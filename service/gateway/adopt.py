@@ -46,7 +46,7 @@ class AdoptingProtocol(HttpToolsProtocol):
 
     def _asgi_decides(self, door: Door, code: bytes) -> bool:
         # A private edition's key is looked up in Redis; that waits, so a Starlette endpoint does it.
-        return door.is_private(code.decode("latin-1"))
+        return door.is_private(unquote(code.decode("latin-1")))
 
     def _admit(self, door: Door, code: str, query: bytes) -> None:
         headers: dict[bytes, bytes] = {}

@@ -11,7 +11,7 @@ from service.domain.headline import LONG
 from service.domain.instant import parse_ms
 from service.domain.item import Change, Draft, Reason, new_id
 from service.domain.lifecycle import ACTIONS, Record, State
-from service.errors import MalformedError, NotFoundError, PreconditionRequiredError, TooLargeError
+from service.errors import InvalidFieldError, MalformedError, NotFoundError, PreconditionRequiredError, TooLargeError
 from service.newsroom.auth import bearer, require_edition
 from service.newsroom.landings import Landing
 from service.newsroom.queue import Call, Newsroom, now_ms
@@ -34,6 +34,7 @@ STATES: tuple[State, ...] = (
     "expired",
     "killed",
 )
+NUMBER = re.compile(r"\d{1,15}", re.ASCII)
 IF_MATCH = re.compile(r'(?:W/)?"?(\d{1,9})"?', re.ASCII)
 WAIT = re.compile(r"(?:^|[,;]\s*)wait\s*=\s*\"?(\d{1,4}(?:\.\d{1,3})?)\"?", re.ASCII)
 
@@ -200,19 +201,26 @@ def _wanted(request: Request) -> tuple[Wanted, int, tuple[int, str] | None]:
     if state is not None and state not in STATES:
         raise MalformedError(f"expected one of {', '.join(STATES)}, got {state[:60]!r}", path="state")
     limit = query.get("limit", str(PAGE))
-    if not limit.isdigit() or not 1 <= int(limit) <= LARGEST_PAGE:
+    if not NUMBER.fullmatch(limit) or not 1 <= int(limit) <= LARGEST_PAGE:
         raise MalformedError(f"expected 1 to {LARGEST_PAGE}, got {limit[:60]!r}", path="limit")
     before = None
     if "next" in query:
         ms, _, item_id = query["next"].partition(".")
-        if not ms.isdigit() or not item_id:
+        if not NUMBER.fullmatch(ms) or not item_id:
             raise MalformedError("expected next as the previous page gave it", path="next")
         before = (int(ms), item_id)
     wanted = Wanted(
         edition=query.get("edition"),
         state=state,
         text=query.get("q") or None,
-        since_ms=parse_ms(query["since"], "since") if "since" in query else None,
-        until_ms=parse_ms(query["until"], "until") if "until" in query else None,
+        since_ms=_moment(query.get("since"), "since"),
+        until_ms=_moment(query.get("until"), "until"),
     )
     return wanted, int(limit), before
+
+
+def _moment(text: str | None, name: str) -> int | None:
+    try:
+        return parse_ms(text, name) if text is not None else None
+    except InvalidFieldError as error:
+        raise MalformedError(error.detail, path=name) from None

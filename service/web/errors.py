@@ -3,8 +3,9 @@
 import structlog
 from redis.exceptions import RedisError
 from starlette.exceptions import HTTPException
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
+from starlette.routing import Match, Route
 
 from service.errors import MethodError, NotFoundError, StoppressError, UnauthenticatedError, UnavailableError
 
@@ -47,11 +48,23 @@ async def not_routed(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     if error.status_code == 405:
         response = problem(MethodError(f"{request.method} is not for {request.url.path}"))
-        response.headers["allow"] = (error.headers or {}).get("Allow", "GET")
+        response.headers["allow"] = ", ".join(_methods(request))
         return response
     if error.status_code == 404:
         return problem(NotFoundError(f"there is nothing at {request.url.path[:120]}"))
     return JSONResponse({"title": error.detail, "status": error.status_code}, error.status_code)
+
+
+async def left(request: Request, error: Exception) -> Response:
+    """Answer, for the form, a caller who went away in the middle of a body."""
+    return Response(status_code=400)
+
+
+def _methods(request: Request) -> list[str]:
+    """What the address takes (RFC 9110, section 10.2.1). Starlette names those of one route only."""
+    routes = [route for route in request.app.routes if isinstance(route, Route)]
+    matching = [route for route in routes if route.matches(request.scope)[0] is not Match.NONE]
+    return sorted({method for route in matching for method in route.methods or ()})
 
 
 async def failed(request: Request, error: Exception) -> Response:
@@ -63,5 +76,6 @@ HANDLERS = {
     StoppressError: refused,
     RedisError: unreachable,
     HTTPException: not_routed,
+    ClientDisconnect: left,
     Exception: failed,
 }

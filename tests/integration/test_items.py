@@ -787,9 +787,6 @@ def test_a_private_edition_is_for_who_has_a_key(private_service: Service) -> Non
         screen.item(service.publish(edition="desk")["id"])
 
 
-@pytest.mark.xfail(
-    strict=True, reason="gateway/adopt.py asks is_private() of the code as it is spelt, and lets in by the unquoted one"
-)
 def test_a_private_edition_is_private_under_every_spelling_of_its_address(private_service: Service) -> None:
     for spelt in ("%64esk", "d%65sk", "des%6b", "%64%65%73%6B"):
         assert socket_status(private_service, spelt, None) == 401, spelt

@@ -270,7 +270,6 @@ def test_two_kills_at_once_are_one(service: Service) -> None:
     assert len(tombstones) == 1
 
 
-@pytest.mark.xfail(strict=True, reason="XDEL marks an entry in its node and keeps its bytes: see the report on kill")
 def test_the_raw_bytes_of_a_killed_line_leave_the_stream_too(service: Service) -> None:
     service.redis.config_set("rdbcompression", "no")
     item_id = publish(service)["id"]

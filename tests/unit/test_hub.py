@@ -1,6 +1,6 @@
 """Hub: each reader gets each change once and in order, whatever comes between two writes of a pass.
 
-The transports are fakes that say when they are not drained; Redis is a list. All else is the real thing, on a real loop.
+The transports are fakes that say when they are not drained, Redis is a list; all else is real, on a real loop.
 """
 
 import asyncio
