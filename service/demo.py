@@ -55,7 +55,7 @@ def demo(settings: Settings, env: Mapping[str, str], *, gap_seconds: float, wire
         settings = dataclasses.replace(settings, data=Path(folder) / "data", editions=editions)
         env = {**env, "STOPPRESS_DATA": str(settings.data), "STOPPRESS_EDITIONS": str(editions)}
         play = Newsroom(settings, documents, gap_seconds, once=once)
-        status = up(settings, env=env, quiet=True, then=play.run)
+        status = up(settings, env=env, quiet=True, keeps=False, then=play.run)
         return play.status or status
 
 

@@ -4,51 +4,35 @@ One loop in the main thread starts, watches, restarts and ends them, and prints 
 it, however it ends.
 """
 
-import difflib
-import errno
 import http.client
 import os
-import re
-import secrets
 import selectors
 import shlex
 import signal
 import socket
-import subprocess
 import sys
 import threading
 import time
-from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from types import FrameType
-from urllib.parse import urlsplit
 
-import redis
 from honcho.colour import get_colours
-from honcho.environ import parse_procfile
 from honcho.printer import Message, Printer
-from redis.backoff import NoBackoff
-from redis.exceptions import AuthenticationError, BusyLoadingError, NoPermissionError, RedisError
-from redis.retry import Retry
 
+from service.child import Child, Guard, Pace
 from service.embedded import (
     EmbeddedRedis,
     describe_exit,
-    leashed,
-    make_data_folder,
     signal_group,
-    write_private,
 )
-from service.errors import SettingsError, StoppressError
+from service.errors import StoppressError
+from service.preflight import check_redis, free_port, procfile, read_admin_key, strange_names
 from service.settings import Settings
 
-FIRST_WAIT_SECONDS = 0.2  # before a process that ended is started again; it doubles with each end
-LONGEST_WAIT_SECONDS = 5.0
-HEALTHY_SECONDS = 30.0  # a life this long starts the waiting from the beginning
 HOPELESS_DEATHS = 5  # so many quick ends before the service was ever ready, and it is given up
 HOPELESS_SECONDS = 10.0  # what counts as quick
 READY_SECONDS = 60.0
@@ -56,24 +40,6 @@ READY_NEWS_SECONDS = 5.0
 STOP_MARGIN_SECONDS = 10.0  # beyond the readers' drain
 GIVE_UP_SECONDS = 5.0  # the others' time to end when one of them is hopeless
 BOUNCE_SECONDS = 0.5  # wrappers such as `uv run` pass on the terminal's Ctrl-C, so that one press may come twice
-LAST_LINES = 20  # of a process, kept for when it dies under --quiet
-LINE_BYTES = 65_536  # a longer line is printed in pieces
-
-CLIENT_NAMES = {"STOPPRESS_KEY", "STOPPRESS_URL"}  # read by `stoppress publish` and its like, not by the service
-
-# Kills the groups it was told of when its stdin ends. The leash of a process ends that one alone; a web process has
-# children, which would keep the port.
-_GUARD = """
-import os, signal, sys
-groups = set()
-for line in sys.stdin:
-    (groups.add if line[0] == "+" else groups.discard)(int(line[1:]))
-for group in groups:
-    try:
-        os.killpg(group, signal.SIGKILL)
-    except OSError:
-        pass
-"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,140 +56,21 @@ def up(
     *,
     env: Mapping[str, str],
     quiet: bool = False,
+    keeps: bool = True,
     then: Callable[[Running], None] | None = None,
 ) -> int:
     """Run the service until Ctrl-C or SIGTERM and return the exit status; the reason of a 1 is on stderr, in one line.
 
-    `quiet` hides what the processes print, except when they die. `then` runs in a thread once the service is ready;
+    `quiet` hides what the processes print, except when they die. `keeps` says whether the data outlives it. `then` runs in a thread once the service is ready;
     nothing ends with it. Call this in the main thread, and end the process after it: it goes on ignoring Ctrl-C.
     """
     try:
-        for line in _strange_names(env):
+        for line in strange_names(env):
             _complain(line)
-        return Crew(settings, env, quiet=quiet, then=then).run()
+        return Crew(settings, env, quiet=quiet, keeps=keeps, then=then).run()
     except StoppressError as error:
         _complain(error.detail)
         return 1
-
-
-class Pace:
-    """When a process that ended may start again."""
-
-    def __init__(self) -> None:
-        self.due: float | None = None
-        self._wait = FIRST_WAIT_SECONDS
-        self._born = 0.0
-
-    def started(self) -> None:
-        self._born = time.monotonic()
-        self.due = None
-
-    def ended(self) -> float:
-        """Set `due`, and return the seconds until then."""
-        if self.life_seconds() >= HEALTHY_SECONDS:
-            self._wait = FIRST_WAIT_SECONDS
-        wait = self._wait
-        self._wait = min(2 * wait, LONGEST_WAIT_SECONDS)
-        self.due = time.monotonic() + wait
-        return wait
-
-    def is_due(self) -> bool:
-        return self.due is not None and time.monotonic() >= self.due
-
-    def life_seconds(self) -> float:
-        return time.monotonic() - self._born
-
-
-class Child:
-    """One line of the Procfile, and the process that runs it at the moment."""
-
-    def __init__(self, name: str, command: str, colour: str) -> None:
-        self.name = name
-        self.colour = colour
-        self.pace = Pace()
-        self.quick_deaths = 0
-        self.last_lines: deque[str] = deque(maxlen=LAST_LINES)
-        self.process: subprocess.Popen[bytes] | None = None
-        self.output = -1
-        self._pending = b""
-        # A shell passes no SIGTERM on. So it runs only what needs one, and then the whole group is signalled;
-        # otherwise the process alone, which tells its own children: RQ takes a second SIGTERM for "at once".
-        self._shell = re.fullmatch(r"[\w@%+:,./-]+( +[\w@%+:,./=-]+)*", command) is None
-        self._argv = ["/bin/sh", "-c", command] if self._shell else command.split()
-
-    def start(self, env: Mapping[str, str]) -> int:
-        """Start the process and return its pid; its output is `output`, which does not block."""
-        self.process = subprocess.Popen(  # noqa: S603 - the Procfile is the operator's
-            leashed(self._argv),
-            env=env,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,  # Ctrl-C in the terminal is ours to pass on
-        )
-        assert self.process.stdout is not None
-        self.output = self.process.stdout.fileno()
-        os.set_blocking(self.output, False)
-        self.last_lines.clear()
-        self._pending = b""
-        self.pace.started()
-        return self.process.pid
-
-    def read(self) -> tuple[list[str], bool]:
-        """The complete lines that have come since, and whether this was the end of its output.
-
-        Raises:
-            BlockingIOError: nothing has come.
-        """
-        data = os.read(self.output, LINE_BYTES)
-        *lines, self._pending = (self._pending + data).split(b"\n")
-        if self._pending and (not data or len(self._pending) >= LINE_BYTES):
-            lines.append(self._pending)
-            self._pending = b""
-        texts = [line.decode("utf-8", "replace").rstrip("\r") for line in lines]
-        self.last_lines.extend(text for text in texts if text.strip())
-        return texts, not data
-
-    def terminate(self) -> None:
-        assert self.process is not None
-        if self._shell:
-            signal_group(self.process.pid, signal.SIGTERM)
-        else:
-            self.process.terminate()
-
-    def has_ended(self, *, whole: bool) -> bool:
-        """Whether the process has; `whole`: and, behind a shell, what it started has let go of the output."""
-        if self.process is None or self.process.poll() is None:
-            return self.process is None
-        return not (whole and self._shell and self.output >= 0)
-
-
-class Guard:
-    """A process that outlives this one by an instant, and kills what it left behind."""
-
-    def __init__(self) -> None:
-        self._process = subprocess.Popen(  # noqa: S603 - our own code
-            [sys.executable, "-I", "-S", "-c", _GUARD], stdin=subprocess.PIPE, start_new_session=True
-        )
-
-    def watch(self, pid: int) -> None:
-        self._tell(f"+{pid}\n")
-
-    def forget(self, pid: int) -> None:
-        self._tell(f"-{pid}\n")
-
-    def close(self) -> None:
-        assert self._process.stdin is not None
-        with suppress(OSError):
-            self._process.stdin.close()
-        self._process.wait()
-
-    def _tell(self, line: str) -> None:
-        assert self._process.stdin is not None
-        # Without a guard the service runs as well; each process still has its leash.
-        with suppress(OSError):
-            self._process.stdin.write(line.encode())
-            self._process.stdin.flush()
 
 
 class Probe:
@@ -275,16 +122,23 @@ class Crew:
     """All the processes of one `up`."""
 
     def __init__(
-        self, settings: Settings, env: Mapping[str, str], *, quiet: bool, then: Callable[[Running], None] | None
+        self,
+        settings: Settings,
+        env: Mapping[str, str],
+        *,
+        quiet: bool,
+        keeps: bool,
+        then: Callable[[Running], None] | None,
     ) -> None:
         self._settings = settings
         self._env = env
         self._quiet = quiet
+        self._keeps = keeps
         self._then = then
         colours = get_colours()
-        self._children = [Child(name, command, next(colours)) for name, command in _procfile().items()]
+        self._children = [Child(name, command, next(colours)) for name, command in procfile().items()]
         self._printer = Printer(sys.stdout, width=max(len("stoppress"), *(len(child.name) for child in self._children)))
-        self._port = _free_port(settings.host, settings.port)
+        self._port = free_port(settings.host, settings.port)
         self._child_env: dict[str, str] = {}
         self._admin_key = settings.admin_key or ""
         self._redis: EmbeddedRedis | None = None
@@ -319,16 +173,16 @@ class Crew:
 
     def _start(self) -> bool:
         if self._settings.queue_url:
-            _check_redis("STOPPRESS_QUEUE_URL", self._settings.queue_url)
+            check_redis("STOPPRESS_QUEUE_URL", self._settings.queue_url)
         if self._settings.redis_url:
-            _check_redis("STOPPRESS_REDIS_URL", self._settings.redis_url)
+            check_redis("STOPPRESS_REDIS_URL", self._settings.redis_url)
             redis_url = self._settings.redis_url
         else:
             self._redis = EmbeddedRedis(self._settings, path=self._env.get("PATH"), say=self._say)
             if not self._redis.start(lambda: self._asked_to_stop is not None):
                 return False
             redis_url = self._redis.url
-        self._admin_key = self._settings.admin_key or _read_admin_key(self._settings.data)
+        self._admin_key = self._settings.admin_key or read_admin_key(self._settings.data)
         self._child_env = {
             **self._env,
             "PATH": os.pathsep.join((str(Path(sys.executable).parent), self._env.get("PATH", os.defpath))),
@@ -469,7 +323,7 @@ class Crew:
             self._say(f"waiting for {self._probe.waiting_for}")
 
     def _welcome(self, base_url: str) -> None:
-        self._write(_greeting(self._settings, self._port, base_url))
+        self._write(_greeting(self._settings, self._port, base_url, keeps=self._keeps))
         if self._then is not None:
             redis_url = self._child_env["STOPPRESS_REDIS_URL"]
             running = Running(base_url=base_url, admin_key=self._admin_key, redis_url=redis_url)
@@ -572,120 +426,11 @@ def _complain(line: str) -> None:
     sys.stderr.write(f"stoppress: {line}\n")
 
 
-def _strange_names(env: Mapping[str, str]) -> Iterator[str]:
-    known = {f"STOPPRESS_{field.name.upper()}" for field in fields(Settings)} | CLIENT_NAMES
-    for name in sorted(env):
-        if name.startswith("STOPPRESS_") and name not in known:
-            close = difflib.get_close_matches(name, known, n=1)
-            yield f"{name} is no setting and has no effect" + (f" (did you mean {close[0]}?)" if close else "")
-
-
-def _procfile() -> dict[str, str]:
-    """What to run, by name: the Procfile of this folder, or the one that comes with the package."""
-    here = Path(__file__).parent
-    # In a checkout the bundled one is the repository's own, a folder up.
-    path = next(
-        (path for path in (Path("Procfile"), here / "Procfile", here.parent / "Procfile") if path.exists()), None
-    )
-    if path is None:
-        raise SettingsError("expected a Procfile in this folder, and the package has lost its own: install it again")
-    try:
-        processes: dict[str, str] = parse_procfile(path.read_text(encoding="utf-8")).processes
-    except (OSError, UnicodeDecodeError, AssertionError) as error:
-        raise SettingsError(f"{path.absolute()} cannot be used: {error}") from None
-    if not processes:
-        raise SettingsError(f"{path.absolute()}: expected lines such as `web: stoppress web`, got none")
-    return processes
-
-
-def _free_port(host: str, port: int) -> int:
-    """`port` if it can be listened on, or any that can for port 0.
-
-    Raises:
-        SettingsError: it is taken or may not be used.
-    """
-    try:
-        return _bind(host, port)
-    except socket.gaierror as error:
-        raise SettingsError(
-            f"STOPPRESS_HOST: expected an address of this machine, got {host!r} ({error.strerror})"
-        ) from None
-    except OSError as error:
-        if error.errno == errno.EADDRNOTAVAIL:
-            raise SettingsError(f"STOPPRESS_HOST: expected an address of this machine, got {host!r}") from None
-        advice = f"choose another with STOPPRESS_PORT={_next_free_port(host, max(port, 1023))}"
-        if error.errno == errno.EADDRINUSE:
-            raise SettingsError(f"port {port} on {host} is taken: stop what uses it, or {advice}") from None
-        raise SettingsError(f"port {port} on {host} cannot be used ({error.strerror}): {advice}") from None
-
-
-def _next_free_port(host: str, port: int) -> int:
-    for candidate in range(port + 1, min(port + 50, 65536)):
-        with suppress(OSError):
-            return _bind(host, candidate)
-    return _bind(host, 0)
-
-
-def _bind(host: str, port: int) -> int:
-    family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-    with socket.socket(family, kind, protocol) as probe:
-        # As servers do: the last one's connections in TIME_WAIT do not hold the port.
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        probe.bind(address)
-        probe.listen(1)
-        bound: int = probe.getsockname()[1]
-        return bound
-
-
-def _check_redis(name: str, url: str) -> None:
-    """Raise SettingsError unless the Redis at `url` lets us in. Its message holds no password."""
-    parts = urlsplit(url)
-    try:
-        where = parts.path if parts.scheme == "unix" else f"{parts.hostname or 'localhost'}:{parts.port or 6379}"
-        client = redis.Redis.from_url(url, socket_connect_timeout=5, socket_timeout=5, retry=Retry(NoBackoff(), 0))
-    except ValueError:
-        raise SettingsError(f"{name}: expected a URL such as redis://host:6379/0, got one with a bad part") from None
-    try:
-        with client:
-            client.ping()
-    except (BusyLoadingError, NoPermissionError):
-        return  # it is there, and the processes wait for it or say which command it refuses
-    except AuthenticationError:
-        problem = "refuses the password" if parts.password else "asks for a password"
-        raise SettingsError(
-            f"{name}: the Redis at {where} {problem}: expected a URL such as redis://user:password@host:6379/0"
-        ) from None
-    except (RedisError, OSError) as error:
-        reason = error.__cause__ or error.__context__ or error
-        said = getattr(reason, "strerror", None) or type(reason).__name__
-        raise SettingsError(
-            f"{name}: no Redis answers at {where} ({said}): start it there, or unset {name} to do without it"
-        ) from None
-
-
-def _read_admin_key(data: Path) -> str:
-    """The chief's key of this machine, made at the first start."""
-    make_data_folder(data)
-    file = data / "admin.key"
-    try:
-        key = file.read_text(encoding="ascii").strip()
-        with suppress(OSError):
-            file.chmod(0o600)
-    except FileNotFoundError:
-        key = f"sp_{secrets.token_urlsafe(24)}"
-        write_private(file, key + "\n")
-    except (OSError, UnicodeDecodeError) as error:
-        raise SettingsError(f"{file} cannot be read ({error}): delete it, and a new key is made") from None
-    try:
-        Settings.from_env({"STOPPRESS_ADMIN_KEY": key or " "})
-    except SettingsError:
-        raise SettingsError(f"{file} holds no key: delete it, and a new one is made") from None
-    return key
-
-
-def _greeting(settings: Settings, port: int, base_url: str) -> str:
+def _greeting(settings: Settings, port: int, base_url: str, *, keeps: bool) -> str:
     stoppress = _as_typed(Path(sys.executable).parent / "stoppress")
-    if settings.redis_url:
+    if not keeps:
+        kept = "nothing of it is kept"
+    elif settings.redis_url:
         kept = "every item is kept in the Redis of STOPPRESS_REDIS_URL"
     else:
         data = _as_typed(settings.data)
