@@ -62,7 +62,8 @@ def up(
     """Run the service until Ctrl-C or SIGTERM and return the exit status; the reason of a 1 is on stderr, in one line.
 
     `quiet` hides what the processes print, except when they die. `keeps` says whether the data outlives it. `then` runs
-    in a thread once the service is ready; nothing ends with it. Call this in the main thread, and end the process after it: it goes on ignoring Ctrl-C.
+    in a thread once the service is ready; nothing ends with it. Call this in the main thread, and end the process after
+    it: it goes on ignoring Ctrl-C.
     """
     try:
         for line in strange_names(env):
