@@ -85,10 +85,8 @@ def create_app(settings: Settings, *, turn_seconds: float = 1.0) -> Starlette:
                 except (RedisError, OSError) as error:
                     log.debug("reach not written", error=str(error))
 
-        tasks = Tasks()
         loops = {"feed": feed.run, "hub": hub.run, "replay": replay.run, "reach": tell_reach}
-        async with asyncio.TaskGroup() as group:
-            running = [group.create_task(tasks.forever(name, loop)) for name, loop in loops.items()]
+        async with Tasks(loops) as tasks:
             yield {
                 "settings": settings,
                 "editions": editions,
@@ -99,8 +97,6 @@ def create_app(settings: Settings, *, turn_seconds: float = 1.0) -> Starlette:
                 "readers_key": readers_key,
                 "tasks": tasks,
             }
-            for task in running:
-                task.cancel()
         try:
             await reach.leave(side, process, list(editions))
         except (RedisError, OSError) as error:

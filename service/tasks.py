@@ -6,26 +6,44 @@ growing pause, and show in `/readyz` while they are down.
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Self
 
 import structlog
 
 LONGEST_PAUSE_SECONDS = 5.0
+# How long a cancelled task may take to end before it is cancelled once more.
+AGAIN_SECONDS = 0.2
 
 log = structlog.get_logger(__name__)
 
 
 class Tasks:
-    """Named loops that are started again when they end."""
+    """Named loops that are started again when they end. They run while the context is open."""
 
-    def __init__(self) -> None:
+    def __init__(self, loops: Mapping[str, Callable[[], Awaitable[None]]]) -> None:
+        self._loops = loops
         self._alive: dict[str, bool] = {}
+        self._running: set[asyncio.Task[None]] = set()
+
+    async def __aenter__(self) -> Self:
+        for name, loop in self._loops.items():
+            self._running.add(asyncio.create_task(self._forever(name, loop), name=name))
+        return self
+
+    async def __aexit__(self, *failure: object) -> None:
+        # A cancellation that meets a time-out may be taken for it, somewhere in a library, and be lost: one clock in
+        # fifty did not end when told to. So it is repeated until all have ended.
+        while self._running:
+            for task in self._running:
+                task.cancel()
+            _, self._running = await asyncio.wait(self._running, timeout=AGAIN_SECONDS)
 
     def alive(self) -> dict[str, bool]:
         """Which of them run now."""
         return dict(self._alive)
 
-    async def forever(self, name: str, loop: Callable[[], Awaitable[None]]) -> None:
+    async def _forever(self, name: str, loop: Callable[[], Awaitable[None]]) -> None:
         """Run a loop that is not meant to end."""
         pause = 0.1
         while True:

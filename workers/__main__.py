@@ -74,17 +74,12 @@ def work(settings: Settings, name: str) -> None:
 
 async def keep_time(settings: Settings) -> None:
     """Run the clock until told to stop."""
-    clock = Clock(Context.of(settings))
-    running = asyncio.ensure_future(clock.run())
+    stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, running.cancel)
-    try:
-        await running
-    except asyncio.CancelledError:
-        log.info("clock stopped")
-    finally:
-        await clock.resign()
+        loop.add_signal_handler(number, stop.set)
+    await Clock(Context.of(settings)).run(stop)
+    log.info("clock stopped")
 
 
 def main(arguments: list[str]) -> int:

@@ -51,7 +51,7 @@ def now_ms() -> int:
 
 
 class Clock:
-    """One clock process. `run` never returns."""
+    """One clock process."""
 
     def __init__(self, context: Context) -> None:
         self._context = context
@@ -64,9 +64,8 @@ class Clock:
         # Entries that were due but had nothing to do, so that they are not looked at again and again.
         self._idle: dict[tuple[str, str], float] = {}
 
-    async def run(self) -> None:
-        """Do everything for ever."""
-        tasks = Tasks()
+    async def run(self, until: asyncio.Event) -> None:
+        """Do everything until the event is set; then give up the lease."""
         loops = {
             "lease": self._lease,
             "beat": self._beat,
@@ -74,11 +73,11 @@ class Clock:
             "due": self._due,
             "alarm": self._listen,
         }
-        async with asyncio.TaskGroup() as group:
-            for name, loop in loops.items():
-                group.create_task(tasks.forever(name, loop))
+        async with Tasks(loops):
+            await until.wait()
+        await self._resign()
 
-    async def resign(self) -> None:
+    async def _resign(self) -> None:
         """Give up the lease, so that the clock that stands by need not wait for its end."""
         try:
             await lease_script.arun(self._redis, [CLOCK_LEASE], [self._name, 0])
