@@ -9,6 +9,6 @@ if epoch ~= ARGV[1] then return 0 end
 local seq = tonumber(redis.call('HGET', KEYS[1], 'seq'))
 if seq >= tonumber(ARGV[2]) then return 0 end
 -- The frames in the stream name the old epoch: none of them may be replayed.
-redis.call('XTRIM', KEYS[2], 'MAXLEN', 0)
+redis.call('DEL', KEYS[2])
 redis.call('HSET', KEYS[1], 'epoch', ARGV[3], 'floor', string.format('%d', seq))
 return 1
