@@ -125,7 +125,7 @@ def decode_ack(payload: bytes) -> Ack:
     """
     try:
         ack = _acks.decode(payload)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise MalformedError(f"expected an ack, got something else: {error}") from None
     if not 0 <= ack.held <= 600_000:
         raise MalformedError(f"expected held in milliseconds up to 600000, got {ack.held}")

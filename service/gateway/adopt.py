@@ -20,6 +20,7 @@ from service.gateway.door import Door, accepts_subprotocol
 from service.gateway.hub import Hub
 
 PATH = re.compile(rb"/v1/editions/([^/?]{1,120})/socket", re.ASCII)
+LONGEST_URL = 8_000
 GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"  # RFC 6455, section 1.3
 KEY = re.compile(rb"[A-Za-z0-9+/]{22}==", re.ASCII)
 
@@ -29,6 +30,18 @@ class AdoptingProtocol(HttpToolsProtocol):
 
     def handle_websocket_upgrade(self) -> None:
         """Decide about a handshake and answer it in one write, snapshot included; other sockets go the usual way."""
+        if self.cycle is not None and not self.cycle.response_complete:
+            # Requests on this connection are still being answered, and their answers would go out as part of the
+            # socket. They are finished, and then the connection ends without an upgrade.
+            self.cycle.keep_alive = False
+            self.transport.pause_reading()
+            return
+        if len(self.url) > LONGEST_URL:
+            # Beyond what the ASGI side reads: it would neither answer nor close.
+            self.connections.discard(self)
+            self._refuse(MalformedError(f"expected an address of at most {LONGEST_URL} bytes, got {len(self.url)}"))
+            self._let_go()
+            return
         path, _, query = self.url.partition(b"?")
         match = PATH.fullmatch(path)
         gateway = self.app_state.get("gateway")

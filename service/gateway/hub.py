@@ -344,7 +344,12 @@ class Hub:
             if reader.paused:
                 self._skip(audience, reader, base)
                 continue
-            reader.transport.write(data)
+            try:
+                reader.transport.write(data)
+            except RuntimeError:
+                # uvloop says so when the handle is closed; one dead reader must not end the pass for the others.
+                reader.connection_lost(None)
+                continue
             written += 1
             if not written % SLICE_WRITES and time.perf_counter() > ends:
                 await asyncio.sleep(0)
