@@ -12,7 +12,8 @@ from typing import Any
 from urllib.parse import unquote
 
 import msgspec
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn._types import ASGI3Application
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from service.domain.frames import SUBPROTOCOL
 from service.errors import MalformedError, StoppressError, UpgradeRequiredError
@@ -27,6 +28,9 @@ KEY = re.compile(rb"[A-Za-z0-9+/]{22}==", re.ASCII)
 
 class AdoptingProtocol(HttpToolsProtocol):
     """uvicorn's HTTP protocol, but that the readers' sockets never enter ASGI."""
+
+    # The request that is being answered now; others may be queued behind it.
+    answering: RequestResponseCycle | None = None
 
     def handle_websocket_upgrade(self) -> None:
         """Decide about a handshake and answer it in one write, snapshot included; other sockets go the usual way."""
@@ -94,6 +98,7 @@ class AdoptingProtocol(HttpToolsProtocol):
         self.parser = None  # type: ignore[assignment]
         self.flow = None  # type: ignore[assignment]
         self.cycle = None  # type: ignore[assignment]
+        self.answering = None
         self.scope = None  # type: ignore[assignment]
         self.headers = None  # type: ignore[assignment]
 
@@ -101,7 +106,17 @@ class AdoptingProtocol(HttpToolsProtocol):
         """A refused handshake ends here; its parts are gone already."""
         if self.flow is None:
             return  # type: ignore[unreachable]
+        if self.answering is not None:
+            # uvicorn tells only the latest of several pipelined requests; the one that is being answered would write
+            # to a closed transport, which is a traceback in the log that any stranger could cause.
+            self.answering.disconnected = True
+            self.answering.message_event.set()
+            self.pipeline.clear()
         super().connection_lost(exc)
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
+        self.answering = cycle
+        super()._start_asgi_task(cycle, app)
 
     def _hold_until_empty(self, hub: Hub) -> None:
         """Make uvicorn's shutdown wait for the readers: it waits for whatever is in its set of connections."""
