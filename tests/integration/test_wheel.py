@@ -6,6 +6,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import httpx
 import pytest
 import uvicorn
 from websockets.sync.client import connect
@@ -34,7 +35,10 @@ def quick_process(service: Service) -> Iterator[int]:
     thread.start()
     try:
         until(lambda: server.started, "the process to start")
-        yield server.servers[0].sockets[0].getsockname()[1]
+        port: int = server.servers[0].sockets[0].getsockname()[1]
+        address = f"http://127.0.0.1:{port}/v1/editions/en/ticker"
+        until(lambda: httpx.get(address, trust_env=False).status_code == 200, "its ticker to be loaded")
+        yield port
     finally:
         server.should_exit = True
         thread.join(20)
