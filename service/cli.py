@@ -345,7 +345,10 @@ def _become_worker(name: str) -> None:
 
 
 def _settings() -> Settings:
-    return Settings.from_env(os.environ)
+    """The environment's settings. The editions file is looked at too: a wrong one is said here, not by a child."""
+    settings = Settings.from_env(os.environ)
+    parse_editions(settings.read_editions(), str(settings.editions))
+    return settings
 
 
 def _wait_for_redis(settings: Settings, seconds: float = 5.0) -> None:

@@ -269,5 +269,7 @@ class Service:
             compression=None,
             proxy=None,
             open_timeout=DEADLINE_SECONDS,
+            # A client with unread messages does not see the answer to its goodbye.
+            close_timeout=0.5,
         ) as connection:
             yield Screen(connection)

@@ -96,6 +96,7 @@ def test_a_clock_that_dies_is_replaced_by_the_one_that_stands_by(own_service: Se
 
 def test_what_fell_due_while_no_clock_lived_is_caught_up(own_service: Service) -> None:
     own_service.start()
+    until(lambda: own_service.redis.get(CLOCK_LEASE), "the clock to lead")
     made = own_service.publish("Expires unseen", expires=format_ms(now_ms() + 1_500))
     body = {"edition": "en", "headline": "Due unseen", "embargoedUntil": format_ms(now_ms() + 1_500)}
     embargoed = own_service.http.post("/v1/items", json=body).json()["id"]
@@ -112,6 +113,7 @@ def test_what_fell_due_while_no_clock_lived_is_caught_up(own_service: Service) -
 
 def test_worker_and_clock_end_at_once_when_told_to(own_service: Service) -> None:
     own_service.start()
+    until(lambda: own_service.redis.get(CLOCK_LEASE), "the clock to lead")
     started = time.monotonic()
     assert own_service.stop("worker") == 0
     assert own_service.stop("clock") == 0

@@ -1,0 +1,204 @@
+"""The `stoppress` command: what it does, and what it says when it cannot."""
+
+import json
+import signal
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from tests.integration.harness import COMMAND, Service, free_port, until
+
+COMMANDS = (
+    ["up"],
+    ["demo"],
+    ["web"],
+    ["worker"],
+    ["clock"],
+    ["publish"],
+    ["correct"],
+    ["kill"],
+    ["ingest"],
+    ["tail"],
+    ["keys"],
+    ["keys", "add"],
+    ["keys", "list"],
+    ["keys", "revoke"],
+)
+
+
+@contextmanager
+def tail(service: Service, *options: str) -> Iterator[Path]:
+    """`stoppress tail` in the background; yields the file that it prints into."""
+    path = service.folder / f"tail-{free_port()}.txt"
+    with path.open("wb") as out:
+        process = subprocess.Popen([COMMAND, "tail", *options], env=service.env(), stdout=out, stderr=out)
+        try:
+            yield path
+        finally:
+            process.send_signal(signal.SIGINT)
+            assert process.wait(20) == 0
+    assert "Traceback" not in path.read_text()
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
+def test_each_command_has_a_help_worth_reading(command: list[str]) -> None:
+    done = subprocess.run([COMMAND, *command, "--help"], capture_output=True, text=True, check=False)
+    assert done.returncode == 0
+    assert "Usage: stoppress" in done.stdout
+    assert len(done.stdout.splitlines()) >= 6
+
+
+def test_a_line_is_published_with_everything_that_it_may_have(service: Service) -> None:
+    done = service.command(
+        *("publish", "Headline", "--edition", "en", "--urgency", "flash", "--speaker", "Ministry", "--outlet", "Radio"),
+        *("--link", "https://example.org/", "--section", "politics", "--region", "mena", "--region", "africa"),
+        *("--pin", "--id", "cli-1", "--expires", "2099-01-01T00:00:00Z"),
+    )
+    assert done.returncode != 0, "more than a year away"
+    assert "within a year" in done.stderr
+    assert "$.expires" in done.stderr
+    done = service.command(
+        *("publish", "Headline", "--edition", "en", "--urgency", "flash", "--speaker", "Ministry", "--outlet", "Radio"),
+        *("--link", "https://example.org/", "--section", "politics", "--region", "mena", "--region", "africa"),
+        *("--pin", "--id", "cli-1"),
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith("live: cli-1 version 1, ")
+    item = service.http.get("/v1/items/cli-1").json()["item"]
+    assert (item["urgency"], item["speaker"], item["outlet"], item["pinned"]) == (1, "Ministry", "Radio", True)
+    assert (item["section"], item["regions"], item["link"]) == ("politics", ["mena", "africa"], "https://example.org/")
+    again = service.command("publish", "Another", "--id", "cli-1")
+    assert again.returncode == 1
+    assert "cli-1, which is taken" in again.stderr
+
+
+def test_a_draft_and_an_embargo_stay_off_the_air(service: Service) -> None:
+    assert service.command("publish", "Later", "--draft").stdout.startswith("draft: ")
+    done = service.command("publish", "Tomorrow", "--embargo", "2099-01-01T00:00:00+01:00")
+    assert "within a year" in done.stderr
+
+
+def test_a_line_is_corrected_and_killed(service: Service) -> None:
+    item_id = service.publish("Wrong")["id"]
+    done = service.command("correct", item_id, "Right", "--note", "It was wrong")
+    assert done.stdout.startswith(f"live: {item_id} version 2"), done.stderr
+    done = service.command("kill", item_id, "--reason", "no second source")
+    assert done.stdout.startswith(f"killed: {item_id} version 3"), done.stderr
+    assert service.http.get(f"/v1/items/{item_id}").json()["note"] == "no second source"
+    done = service.command("kill", item_id)
+    assert done.returncode == 1
+    assert "that is final" in done.stderr
+
+
+def test_documents_are_ingested_and_a_bad_one_does_not_stop_the_others(service: Service) -> None:
+    for name, text in (
+        ("one.json", '{"uri": "urn:cli:1", "headline": "One"}'),
+        ("bad.json", '{"uri": 5}'),
+        ("two.json", '{"uri": "urn:cli:2", "headline": "Two"}'),
+    ):
+        (service.folder / name).write_text(text)
+    done = service.command("ingest", "--edition", "en", "one.json", "bad.json", "two.json")
+    assert done.returncode == 1
+    assert [line.split(":")[0] for line in done.stdout.splitlines()] == ["one.json", "two.json"]
+    assert "bad.json: expected text, got int ($.uri)" in done.stderr
+    assert "1 of 3 documents were not taken" in done.stderr
+
+
+def test_keys_are_made_listed_and_revoked(service: Service) -> None:
+    made = service.command("keys", "add", "bob", "--role", "editor", "--edition", "en")
+    key = {"authorization": f"Bearer {made.stdout.strip()}"}
+    assert service.http.get("/v1/items", headers=key).status_code == 200
+    assert "bob                      editor" in service.command("keys", "list").stdout
+    assert made.stdout.strip() not in str(service.stored())
+    assert service.command("keys", "add", "bob", "--role", "chief").returncode == 1
+    assert service.command("keys", "revoke", "bob").returncode == 0
+    assert service.http.get("/v1/items", headers=key).status_code == 401
+    again = service.command("keys", "revoke", "bob")
+    assert again.returncode == 1
+    assert "`stoppress keys list`" in again.stderr
+
+
+def test_a_terminal_sees_a_line_its_correction_and_its_kill(service: Service) -> None:
+    with tail(service, "--plain", "--edition", "es") as path:
+        until(lambda: "lines on air" in path.read_text(), "the first lines")
+        item_id = service.publish("Una línea", edition="es", urgency=1, speaker="Ministerio")["id"]
+        until(lambda: "FLASH     Ministerio: Una línea" in path.read_text(), "the line")
+        service.change(item_id, 1, "correct", headline="Otra línea", note="Un error")
+        until(lambda: "Otra línea  [corrected: Un error]" in path.read_text(), "the correction")
+        service.act(item_id, "kill")
+        until(lambda: f"KILLED    {item_id}" in path.read_text(), "the kill")
+
+
+def test_a_script_goes_on_after_a_restart_and_misses_and_doubles_nothing(own_service: Service) -> None:
+    own_service.start()
+    with tail(own_service, "--json") as path:
+        until(lambda: "snapshot" in path.read_text(), "the first lines")
+        before = own_service.publish("Before")["id"]
+        until(lambda: before in path.read_text(), "the first line")
+        own_service.stop("web")
+        own_service.start("web")
+        after = [own_service.publish(f"After {number}")["id"] for number in range(3)]
+        until(lambda: after[-1] in path.read_text(), "the lines after the restart")
+        messages = [json.loads(line) for line in path.read_text().splitlines()]
+    assert [each["item"]["id"] for each in messages if each["type"] == "item"] == [before, *after]
+    assert "resumed" in [each["type"] for each in messages]
+
+
+def test_an_unknown_edition_is_one_line(service: Service) -> None:
+    done = service.command("tail", "--edition", "xx")
+    assert done.returncode == 1
+    assert done.stderr == "Error: expected one of the editions en, ar, es, got 'xx'\n"
+
+
+@pytest.mark.parametrize(
+    "command", [["publish", "x"], ["kill", "x"], ["tail"], ["correct", "x", "y", "--note", "z"]], ids=" ".join
+)
+def test_a_service_that_is_down_is_one_line(service: Service, command: list[str]) -> None:
+    done = service.command(*command, "--url", f"http://127.0.0.1:{free_port()}")
+    assert done.returncode == 1
+    assert done.stderr.startswith("Error: no service at http://127.0.0.1:")
+    assert "stoppress up" in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+
+
+@pytest.mark.parametrize("command", [["worker", "breaking"], ["keys", "list"]], ids=" ".join)
+def test_a_redis_that_is_not_there_is_one_line(service: Service, command: list[str]) -> None:
+    done = service.command(*command, redis_url=f"redis://:secret@127.0.0.1:{free_port()}/0")
+    assert done.returncode == 1
+    assert "does not answer" in done.stderr
+    assert "secret" not in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("port", "x"), ("max_readers", "0"), ("log_format", "xml"), ("redis_url", "http://x"), ("editions", "/none.toml")],
+)
+def test_a_wrong_setting_is_one_line_that_names_it(service: Service, name: str, value: str) -> None:
+    done = service.command("web", **{name: value})
+    assert done.returncode == 1
+    assert f"STOPPRESS_{name.upper()}" in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_an_unknown_queue_is_one_line(service: Service) -> None:
+    done = service.command("worker", "other")
+    assert done.returncode == 1
+    assert "expected one of the queues breaking, got 'other'" in done.stderr
+
+
+def test_a_port_that_is_taken_is_one_line(service: Service) -> None:
+    done = service.command("web")
+    assert done.returncode == 1
+    assert "STOPPRESS_PORT" in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_the_demonstration_plays_to_its_end(service: Service) -> None:
+    done = service.command("demo", "--gap", "0", "--once", redis_url="", port=str(free_port()))
+    assert done.returncode == 0, done.stderr
+    for said in ("corrected: It is midnight local time.", "KILLED", "en reader", "ar reader", "That was the"):
+        assert said in done.stdout
