@@ -1,18 +1,22 @@
 """One worker process: `python -m workers breaking` takes wake-ups, `python -m workers clock` keeps time."""
 
 import asyncio
+import logging
 import os
 import signal
 import sys
 import time
-from types import FrameType
+from types import FrameType, TracebackType
 
 import structlog
 import uvloop
 from redis.client import Pipeline
-from redis.exceptions import RedisError
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import OutOfMemoryError, ReadOnlyError, RedisError
+from redis.exceptions import TimeoutError as RedisTimeoutError
 from rq import Queue, SimpleWorker
 from rq.defaults import DEFAULT_LOGGING_DATE_FORMAT
+from rq.job import Job
 from rq.serializers import JSONSerializer
 
 from service import logs
@@ -28,8 +32,23 @@ WORKER_TTL_SECONDS = 60
 # How often it shows that it lives while it works.
 HEARTBEAT_SECONDS = 10
 LONGEST_PAUSE_SECONDS = 5.0
+# How Redis fails when it is Redis that fails, and no command of ours.
+OUTAGES = (RedisConnectionError, RedisTimeoutError, ReadOnlyError, OutOfMemoryError, OSError)
 
 log = structlog.get_logger(__name__)
+
+
+class Outage(logging.Filter):
+    """Redis gone from under RQ is one line in the log, not a traceback: its message says all there is to know."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Take the traceback from a record about an error of Redis; everything is logged."""
+        error = record.exc_info[1] if record.exc_info else None
+        if isinstance(error, OUTAGES):
+            record.msg = f"{record.getMessage()}: {error or type(error).__name__}"
+            record.args = None
+            record.exc_info = None
+        return True
 
 
 class BreakingWorker(SimpleWorker):
@@ -64,6 +83,13 @@ class BreakingWorker(SimpleWorker):
             super().set_state(state, pipeline)
         self._state = state
 
+    def handle_exception(self, job: Job, *exc_info: type[BaseException] | BaseException | TracebackType | None) -> None:
+        """Log why a job failed. Without Redis none succeeds; the change waits in the outbox and is woken again."""
+        if isinstance(exc_info[1], OUTAGES):
+            log.warning("job lost Redis", job=job.id, error=str(exc_info[1]) or type(exc_info[1]).__name__)
+        else:
+            super().handle_exception(job, *exc_info)
+
     def request_stop(self, signum: int, frame: FrameType | None) -> None:
         """Remember that the end was asked for, so that `work` returning for another reason is told apart."""
         BreakingWorker.stopping = True
@@ -76,6 +102,7 @@ def work(settings: Settings, name: str) -> None:
         raise SettingsError(f"expected one of the queues {BREAKING}, got {name!r}")
     url = settings.queue_url or settings.require_redis_url()
     context()
+    logging.getLogger("rq.worker").addFilter(Outage())
     pause = 0.1
     while not BreakingWorker.asked():
         started = time.monotonic()
