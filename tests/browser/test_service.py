@@ -10,13 +10,6 @@ from tests.integration.harness import DEADLINE_SECONDS, Service
 PATIENCE_MS = DEADLINE_SECONDS * 1000
 
 
-@pytest.fixture(scope="module")
-def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
-    with Service(tmp_path_factory.mktemp("service")) as running:
-        running.start()
-        yield running
-
-
 @pytest.fixture
 def page(browser: Browser, service: Service) -> Iterator[Page]:
     context = browser.new_context(viewport={"width": 1280, "height": 900})
