@@ -20,6 +20,7 @@ from service import logs
 from service.domain.edition import parse_editions
 from service.domain.ticker import Ticker
 from service.gateway.door import Door
+from service.gateway.drain import drain_first
 from service.gateway.feed import Feed
 from service.gateway.hub import Hub
 from service.gateway.replay import Replay
@@ -87,16 +88,18 @@ def create_app(settings: Settings, *, turn_seconds: float = 1.0) -> Starlette:
 
         loops = {"feed": feed.run, "hub": hub.run, "replay": replay.run, "reach": tell_reach}
         async with Tasks(loops) as tasks:
-            yield {
-                "settings": settings,
-                "editions": editions,
-                "newsroom": newsroom,
-                "landings": landings,
-                "gateway": gateway,
-                "redis": redis,
-                "readers_key": readers_key,
-                "tasks": tasks,
-            }
+            with drain_first(hub):
+                yield {
+                    "settings": settings,
+                    "editions": editions,
+                    "newsroom": newsroom,
+                    "landings": landings,
+                    "gateway": gateway,
+                    "redis": redis,
+                    "readers_key": readers_key,
+                    "tasks": tasks,
+                }
+            hub.dismiss()
         try:
             await reach.leave(side, process, list(editions))
         except (RedisError, OSError) as error:

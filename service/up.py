@@ -38,6 +38,7 @@ HOPELESS_SECONDS = 10.0  # what counts as quick
 READY_SECONDS = 60.0
 READY_NEWS_SECONDS = 5.0
 STOP_MARGIN_SECONDS = 10.0  # beyond the readers' drain
+FRONT = "web"  # the line of the Procfile that callers talk to
 GIVE_UP_SECONDS = 5.0  # the others' time to end when one of them is hopeless
 BOUNCE_SECONDS = 0.5  # wrappers such as `uv run` pass on the terminal's Ctrl-C, so that one press may come twice
 
@@ -154,6 +155,7 @@ class Crew:
         self._hurried = False
         self._failure: StoppressError | None = None
         self._deadline: float | None = None  # of stopping; None while running
+        self._all_told = False  # that they are to stop
 
     def run(self) -> int:
         """Run until asked to stop, and return 0.
@@ -219,7 +221,9 @@ class Crew:
             return False
         if time.monotonic() >= self._deadline or self._hurried:
             return True
-        return all(child.has_ended(whole=True) for child in self._children)
+        if not self._all_told and all(child.has_ended(whole=True) for child in self._front()):
+            self._tell_the_rest()
+        return self._all_told and all(child.has_ended(whole=True) for child in self._children)
 
     def _attend(self) -> None:
         """Print what the processes say, until something else may be due."""
@@ -336,9 +340,19 @@ class Crew:
         self._begin_stop(GIVE_UP_SECONDS)
 
     def _begin_stop(self, seconds: float) -> None:
+        """Stop who takes news in, and only then who delivers it: what was accepted goes out before the end."""
         self._deadline = time.monotonic() + seconds
-        for child in self._children:
+        for child in self._front():
             if child.process is not None:
+                child.terminate()
+
+    def _front(self) -> list[Child]:
+        return [child for child in self._children if child.name == FRONT]
+
+    def _tell_the_rest(self) -> None:
+        self._all_told = True
+        for child in self._children:
+            if child.process is not None and child.name != FRONT:
                 child.terminate()
 
     def _end(self) -> None:

@@ -6,6 +6,7 @@ import os
 import signal
 import sys
 import time
+from contextlib import suppress
 from types import FrameType, TracebackType
 
 import structlog
@@ -26,6 +27,7 @@ from service.store.connect import blocking
 from service.store.outbox import BREAKING, JOB_SECONDS
 from workers.clock import Clock
 from workers.context import Context, context
+from workers.fanout import release
 
 # How long RQ waits in one BLMOVE before it shows that it lives.
 WORKER_TTL_SECONDS = 60
@@ -119,6 +121,10 @@ def work(settings: Settings, name: str) -> None:
         pause = 0.1 if time.monotonic() - started > 10 else min(pause * 2, LONGEST_PAUSE_SECONDS)
         if not BreakingWorker.asked():
             time.sleep(pause)
+    for code in context().editions:
+        # What was accepted at the last moment goes out before the end: the next start may be a while off.
+        with suppress(RedisError, OSError):
+            release(context(), code)
     log.info("worker stopped", queue=name)
 
 

@@ -8,7 +8,6 @@ import base64
 import hashlib
 import http
 import re
-from typing import Any
 from urllib.parse import unquote
 
 import msgspec
@@ -18,7 +17,6 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResp
 from service.domain.frames import SUBPROTOCOL
 from service.errors import MalformedError, StoppressError, UpgradeRequiredError
 from service.gateway.door import Door, accepts_subprotocol
-from service.gateway.hub import Hub
 
 PATH = re.compile(rb"/v1/editions/([^/?]{1,120})/socket", re.ASCII)
 LONGEST_URL = 8_000
@@ -53,7 +51,6 @@ class AdoptingProtocol(HttpToolsProtocol):
             super().handle_websocket_upgrade()
             return
         door: Door = gateway.door
-        self._hold_until_empty(gateway.hub)
         self.connections.discard(self)
         try:
             self._admit(door, unquote(match[1].decode("latin-1")), query)
@@ -117,23 +114,6 @@ class AdoptingProtocol(HttpToolsProtocol):
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
         self.answering = cycle
         super()._start_asgi_task(cycle, app)
-
-    def _hold_until_empty(self, hub: Hub) -> None:
-        """Make uvicorn's shutdown wait for the readers: it waits for whatever is in its set of connections."""
-        if not hub.held:
-            hub.held = True
-            self.connections.add(Farewell(hub, self.connections))  # type: ignore[arg-type]
-
-
-class Farewell:
-    """Stands in uvicorn's set of connections for all adopted ones; `shutdown` is what uvicorn calls on each."""
-
-    def __init__(self, hub: Hub, connections: Any) -> None:
-        self._hub = hub
-        self._connections = connections
-
-    def shutdown(self) -> None:
-        self._hub.drain(lambda: self._connections.discard(self))
 
 
 def _greeting(method: str, headers: dict[bytes, bytes]) -> bytes:

@@ -104,8 +104,6 @@ class Hub:
         # Since when the service hears no news; None while it does.
         self.since: str | None = None
         self.draining = False
-        # Set by the module that adopts: uvicorn was told to wait for the readers at its shutdown.
-        self.held = False
         self.delivered = 0
         self.closes: Counter[int] = Counter()
         self.addresses: Counter[str] = Counter()
@@ -298,12 +296,21 @@ class Hub:
 
     def drain(self, done: Callable[[], None]) -> None:
         """Leave service: let nobody in, tell everyone, and send them away little by little. Calls `done` in the end."""
+        if not self.count:
+            self.draining = True
+            done()
+            return
         self._drained.append(done)
         if not self.draining:
             self.draining = True
             self._drain_turns = max(1, round(self._drain_seconds / self._turn_seconds))
             self._tell(websocket(encode(Notice(code="draining", retry_in=int(self._drain_seconds * 1000)))))
         self._wake.set()
+
+    def dismiss(self) -> None:
+        """Send away whoever is left: the process ends now."""
+        for reader in list(self.readers()):
+            reader.close(Close.DRAINING, str(int(self._drain_seconds * 1000)))
 
     def _drain_some(self) -> None:
         """Close an even share of who is left, so that all have left when the time is over: no stampede elsewhere."""

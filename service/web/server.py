@@ -11,7 +11,7 @@ from service.settings import Settings
 
 # Connections that the kernel holds while a process is busy writing to all its readers.
 BACKLOG = 4_096
-# After the drain, how long requests that are under way may take.
+# After the drain (`gateway/drain.py`), how long requests that are under way may take.
 FINISH_SECONDS = 10
 
 
@@ -38,7 +38,7 @@ def serve(settings: Settings) -> None:
         proxy_headers=False,
         backlog=BACKLOG,
         workers=settings.web_processes,
-        timeout_graceful_shutdown=int(settings.drain_seconds) + FINISH_SECONDS,
+        timeout_graceful_shutdown=FINISH_SECONDS,
     )
     with contextlib.closing(listening):
         if settings.web_processes > 1:

@@ -298,3 +298,22 @@ def test_a_stopped_process_sends_its_readers_away_and_ends(own_service: Service,
         assert (notice["code"], notice["retryIn"]) == ("draining", 0)
         assert closed(screen) == 1012
     assert own_service.processes["web"].wait(20) is not None
+
+
+@pytest.mark.parametrize("processes", ["1", "2"])
+def test_a_draining_process_answers_until_its_readers_have_left(own_service: Service, processes: str) -> None:
+    own_service.start(drain_seconds="600", web_processes=processes)
+    with own_service.screen() as screen:
+        screen.next()
+        own_service.processes["web"].terminate()
+        assert screen.find(lambda message: message["type"] == "notice")["retryIn"] == 600_000
+        assert own_service.http.get("/healthz").status_code == 200
+        # Another process of the two has no readers and may have ended already; nobody is left hanging by that.
+        until(lambda: own_service.http.get("/readyz").status_code == 503, "/readyz to say that it is leaving")
+        with pytest.raises(InvalidStatus) as refused, own_service.screen():
+            pass
+        assert refused.value.response.status_code == 503
+        assert int(refused.value.response.headers["retry-after"]) > 0
+        made = own_service.publish("Taken while readers leave")
+        screen.item(made["id"])
+    assert own_service.processes["web"].wait(20) is not None, "the last reader has left"

@@ -30,7 +30,7 @@ sys.exit(up(Settings.from_env(os.environ), env=os.environ, quiet="quiet" in sys.
 
 # Has a child of its own, as a web process with several workers has, and counts the signals it gets.
 WEB = """
-import http.server, os, signal, subprocess, sys
+import http.server, os, signal, subprocess, sys, time
 
 class Handler(http.server.BaseHTTPRequestHandler):
     def do_GET(self):
@@ -42,6 +42,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
         pass
 
 def drain(number, frame):
+    time.sleep(float(os.environ.get("DRAIN", "0")))
     print("web drains", flush=True)
     child.kill()
     os._exit(0)
@@ -184,6 +185,15 @@ def test_it_says_where_everything_is_and_ctrl_c_leaves_no_process(start: Start, 
     assert not {pid for pid in up.family if is_alive(pid)}
     assert up.output.count("web drains") == 1, "one Ctrl-C is one SIGTERM"
     assert not (tmp_path / "data" / "redis.url").exists()
+
+
+def test_what_takes_news_in_stops_before_what_delivers_it(start: Start) -> None:
+    tells = 'trap "echo worker is told; exit" TERM; echo "worker is here"; while :; do sleep 0.1; done'
+    up = start(procfile=f"web: python web.py\nworker: {tells}", DRAIN="0.5")
+    up.wait_until_running()
+    up.signal(signal.SIGINT)
+    assert up.wait() == 0
+    assert up.output.index("web drains") < up.output.index("worker is told")
 
 
 def test_sigterm_ends_it_likewise(start: Start) -> None:
