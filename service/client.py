@@ -1,5 +1,6 @@
 """Client: follows a ticker from outside, as any reader does: by cursor, with full jitter, never trusting silence."""
 
+import json
 import random
 import time
 from collections.abc import Iterator
@@ -16,6 +17,7 @@ from service.domain.frames import (
     Ack,
     Beat,
     Behind,
+    Close,
     ItemChanged,
     Message,
     Notice,
@@ -141,14 +143,32 @@ def follow(
             if status == 400 and lines.cursor:
                 lines.cursor = None  # a cursor that is none of this service's: start over
             elif 400 <= status < 500 and status not in (408, 429):
-                raise StoppressError(f"the service refuses with {status}: {text[:300]}") from None
-            reason = f"HTTP {status}"
+                raise StoppressError(f"the service refuses with {status}: {_detail(text)}") from None
+            reason = f"refused with {status}: {_detail(text)}"
         except (OSError, TimeoutError, ConnectionClosed, WebSocketException) as error:
             if isinstance(error, InvalidURI):
                 raise StoppressError(f"expected the address of a service, got {base_url!r}") from None
-            reason = str(error) or type(error).__name__
+            reason = _why(error)
         if time.monotonic() - started > GOOD_SECONDS:
             cap = FIRST_CAP_SECONDS
-        yield Status("reconnecting", reason)
-        time.sleep(wait or random.uniform(0, cap))  # noqa: S311
+        wait = wait or random.uniform(0, cap)  # noqa: S311
+        yield Status("reconnecting", f"{reason}; next try in {wait:.1f} s")
+        time.sleep(wait)
         cap = min(cap * 2, LAST_CAP_SECONDS)
+
+
+def _detail(text: str) -> str:
+    """What a problem document says, or else its beginning."""
+    try:
+        return str(json.loads(text)["detail"])
+    except (ValueError, KeyError, TypeError):
+        return text[:300]
+
+
+def _why(error: Exception) -> str:
+    if isinstance(error, ConnectionClosed) and error.rcvd is not None:
+        advice = next((code.advice for code in Close if code == error.rcvd.code), error.rcvd.reason)
+        return f"closed with {error.rcvd.code}, {advice.partition(':')[0]}"
+    if isinstance(error, TimeoutError):
+        return f"nothing heard for {SILENCE_SECONDS:g} s"
+    return str(error) or type(error).__name__

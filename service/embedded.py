@@ -56,6 +56,8 @@ except OSError as error:
     sys.exit(127)
 """
 
+# Redis gives this advice at every start, also right before it ends for another reason.
+_ADVICE = "WARNING Memory overcommit"
 _LOG_PREFIX = re.compile(r"^\d+:\w \d.*?\d\d:\d\d:\d\d\.\d+ \S ")
 
 
@@ -177,14 +179,16 @@ class EmbeddedRedis:
         self._spawn(self._server, self._lock)
 
     def last_words(self) -> str:
-        """The last line of its log, without the date in front."""
+        """The last line of its log that says why, without the date in front."""
         try:
             with self._log.open("rb") as log:
                 log.seek(max(0, log.seek(0, os.SEEK_END) - 4096))
                 lines = log.read().decode("utf-8", "replace").split("\n")
         except OSError:
             return ""
-        return next((_LOG_PREFIX.sub("", line).strip() for line in reversed(lines) if line.strip()), "")
+        return next(
+            (_LOG_PREFIX.sub("", line).strip() for line in reversed(lines) if line.strip() and _ADVICE not in line), ""
+        )
 
     def stop(self, grace_seconds: float = 10.0) -> None:
         """End it, by force after `grace_seconds`: with an fsync for each write nothing confirmed is lost even so."""

@@ -45,6 +45,11 @@ def described(message: Message | Status) -> Text | None:
     match message:
         case Status(state="live"):
             return Text.assemble((now, "dim"), ("connected", "green"))
+        case Status(state="behind", detail=since):
+            at = datetime.fromisoformat(since).astimezone()
+            return Text.assemble(
+                (now, "dim"), (f"behind: the service hears no news since {at:%H:%M:%S}", STATES["behind"])
+            )
         case Status(state=state, detail=detail):
             return Text.assemble((now, "dim"), (f"{state}: {detail}", STATES[state]))
         case Snapshot(items=items):
@@ -60,12 +65,11 @@ def described(message: Message | Status) -> Text | None:
 
 
 def line_of(item: Item) -> Text:
-    """One line as a terminal shows it; the speaker in front, the outlet behind."""
+    """One line as a terminal shows it, with whoever said it, and to whom, in front."""
     word, style = URGENCY[item.urgency]
     pin = "● " if item.pinned else ""
-    speaker = f"{item.speaker}: " if item.speaker else ""
-    outlet = f" (to {item.outlet})" if item.outlet else ""
-    return Text.assemble((f"{word:<9} ", style), pin, (speaker, "bold"), item.headline, (outlet, "dim"))
+    told = " to ".join(filter(None, (item.speaker, item.outlet)))
+    return Text.assemble((f"{word:<9} ", style), pin, (f"{told}: " if told else "", "bold"), item.headline)
 
 
 def _board(edition: str, lines: Lines, messages: Iterator[Message | Status]) -> None:

@@ -9,6 +9,7 @@ import os
 import secrets
 import socket
 import time
+from collections.abc import Mapping
 from typing import cast
 
 import msgspec
@@ -40,6 +41,9 @@ LONGEST_SLEEP_SECONDS = 30.0
 # How soon what was refused is tried again.
 REFUSED_MS = 200
 DUE_AT_ONCE = 100
+# How often is looked for kills whose text Redis's append-only file still holds; the least time between two rewrites.
+SCRUB_SECONDS = 1.0
+SCRUB_PAUSE_SECONDS = 60.0
 
 lease_script = Script("lease")
 log = structlog.get_logger(__name__)
@@ -63,6 +67,8 @@ class Clock:
         self._alarm = asyncio.Event()
         # Entries that were due but had nothing to do, so that they are not looked at again and again.
         self._idle: dict[tuple[str, str], float] = {}
+        # Each edition's latest kill when Redis was last asked to rewrite its append-only file.
+        self._scrubbed: Mapping[str, object] = {}
 
     async def run(self, until: asyncio.Event) -> None:
         """Do everything until the event is set; then give up the lease."""
@@ -72,6 +78,7 @@ class Clock:
             "sweep": self._sweep,
             "due": self._due,
             "alarm": self._listen,
+            "scrub": self._scrub,
         }
         async with Tasks(loops):
             await until.wait()
@@ -136,6 +143,33 @@ class Clock:
         if queued < MOST_WAKEUPS:
             log.warning("waited too long", edition=code, waited_ms=waited, queued=queued)
             await asyncio.to_thread(self._context.outbox.wake, code)
+
+    async def _scrub(self) -> None:
+        """After a kill, have Redis rewrite its append-only file: the file still holds the commands with the text."""
+        while True:
+            await self._leads.wait()
+            try:
+                if await self._scrub_once():
+                    await asyncio.sleep(SCRUB_PAUSE_SECONDS)
+            except (RedisError, OSError) as error:
+                log.warning("killed text stays in Redis's append-only file for now", error=str(error))
+                await asyncio.sleep(SCRUB_PAUSE_SECONDS)
+            await asyncio.sleep(SCRUB_SECONDS)
+
+    async def _scrub_once(self) -> bool:
+        """Ask for a rewrite if there was a kill since the last one that this process asked for; whether it did."""
+        # Read before the rewrite: what is killed while it runs gets one of its own.
+        killed = {code: await self._redis.hget(Keys.of(code).meta, "killed") for code in self._context.editions}
+        if killed == self._scrubbed or not any(killed.values()):
+            return False
+        about = await self._redis.info("persistence")
+        if about["aof_enabled"]:
+            if about["aof_rewrite_in_progress"] or about["aof_rewrite_scheduled"]:
+                return False
+            await self._redis.bgrewriteaof()
+            log.info("append-only file is rewritten after a kill")
+        self._scrubbed = killed
+        return True
 
     async def _due(self) -> None:
         """Release embargoes and expire lines at their moment, by sleeping until the next one."""

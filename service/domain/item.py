@@ -19,6 +19,8 @@ from service.domain.instant import LATEST_MS, format_ms, parse_ms
 from service.errors import InvalidFieldError, MalformedError
 
 ID = re.compile(r"[A-Za-z0-9_-]{1,64}", re.ASCII)
+# A high surrogate's escape without a low one's behind it.
+HALF = re.compile(rb"\\u[dD][89abAB][0-9a-fA-F]{2}(?!\\u[dD][c-fC-F])")
 CROCKFORD = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 
 HOUR_MS = 3_600_000
@@ -152,13 +154,19 @@ class Reason(msgspec.Struct, forbid_unknown_fields=True):
 
 def decode(body: bytes, kind: type[P]) -> P:
     """Decode JSON into `kind`, turning msgspec's messages into the error tree, with the JSON path of the field."""
+    if not body.strip():
+        raise MalformedError("expected a JSON object in UTF-8: got an empty body")
     try:
         return msgspec.json.decode(body, type=kind)
     except msgspec.ValidationError as error:
         message, _, path = str(error).partition(" - at `")
+        if not path and "unknown field" in message:
+            message += f": expected {', '.join(kind.__struct_encode_fields__)}"
         raise InvalidFieldError(message, path=path.rstrip("`") or "$") from None
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise MalformedError(f"expected a JSON object in UTF-8: {error}") from None
+        # msgspec takes half of a surrogate pair for the end of the text (RFC 8259, section 8.2).
+        why = "a \\u escape is half of a surrogate pair" if HALF.search(body) else str(error)
+        raise MalformedError(f"expected a JSON object in UTF-8: {why}") from None
     except RecursionError:
         raise MalformedError("expected a JSON object, got one nested too deeply") from None
 

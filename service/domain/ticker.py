@@ -37,6 +37,11 @@ class Past(msgspec.Struct, frozen=True):
         """The id of the item that changed."""
         return self.change.item.id if isinstance(self.change, ItemChanged) else self.change.id
 
+    @property
+    def version(self) -> int:
+        """Which version of it the change brought."""
+        return self.change.item.version if isinstance(self.change, ItemChanged) else self.change.version
+
     def for_reader(self, selection: Selection) -> bytes | None:
         """The payload that a reader with `selection` gets for this change; None for nothing."""
         change = self.change

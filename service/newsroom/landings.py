@@ -5,7 +5,6 @@ from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from service.domain.frames import ItemChanged
 from service.domain.ticker import Past
 
 
@@ -26,7 +25,7 @@ class Landing:
             async with asyncio.timeout(seconds):
                 while True:
                     for past in self._heard:
-                        if _subject(past)[1] >= version:
+                        if past.version >= version:
                             return past
                     self._event.clear()
                     await self._event.wait()
@@ -54,11 +53,5 @@ class Landings:
 
     def heard(self, edition: str, past: Past) -> None:
         """Called by the Feed for each change."""
-        item_id, _ = _subject(past)
-        for landing in self._waiting.get(item_id, ()):
+        for landing in self._waiting.get(past.subject, ()):
             landing.heard(past)
-
-
-def _subject(past: Past) -> tuple[str, int]:
-    change = past.change
-    return (change.item.id, change.item.version) if isinstance(change, ItemChanged) else (change.id, change.version)

@@ -8,8 +8,10 @@ from redis import Redis
 
 from service.domain.edition import Editions
 from service.domain.lifecycle import Record, State, Version
+from service.domain.ticker import Past
 from service.errors import NotFoundError, TakenError
 from service.store.keys import Keys, claim
+from service.store.log import landed
 
 # One listing looks at no more records than this; it then says where to go on.
 SCANNED = 1_000
@@ -52,6 +54,13 @@ class Items:
         if record is None:
             raise NotFoundError(f"expected the id of an item, got {item_id[:64]!r}, which there is none of")
         return record
+
+    def in_log(self, item_id: str, version: int) -> Past | None:
+        """The first change in the log that brought this version of an item or a later one; None if none is there."""
+        record = self.find(item_id)
+        if record is None:
+            return None
+        return landed(self._redis, record.edition, item_id, version)
 
     def claim(self, item_id: str, edition: str) -> None:
         """Take a caller's own id for an edition, for ever, so that it names one item among all editions.

@@ -2,7 +2,7 @@
 
 import secrets
 import time
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import msgspec
 from redis import Redis
@@ -64,6 +64,17 @@ def append(redis: Redis, edition: Edition) -> list[Appended]:
             appended.append(Appended(int(seq), int(version), int(accepted_ms), item_id))
         if not waiting:
             return appended
+
+
+def landed(redis: Redis, edition: str, item_id: str, version: int) -> Past | None:
+    """The first change in the log that brought this version of an item, or a later one; None if none is there."""
+    keys = Keys.of(edition)
+    places = cast(bytes | None, redis.hget(keys.places, item_id))
+    with redis.pipeline(transaction=False) as pipe:
+        for seq in places.decode().split(",") if places else ():
+            pipe.xrange(keys.log, f"{seq}-0", f"{seq}-0")
+        found = [_past(entry) for entries in pipe.execute() for entry in entries]
+    return next((past for past in found if past.version >= version), None)
 
 
 async def beat(redis: AsyncRedis, edition: str, at: str) -> None:

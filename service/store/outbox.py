@@ -118,6 +118,7 @@ class Outbox:
             keys.due,
             keys.audit,
             idempotency(record.edition, attempt.key_digest or "none"),
+            keys.meta,
         ]
         values: list[str | bytes | int] = [
             record.id,

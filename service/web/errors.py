@@ -4,16 +4,17 @@ import structlog
 from redis.exceptions import RedisError
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
-from starlette.responses import JSONResponse, Response
+from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.routing import Match, Route
 
 from service.errors import MethodError, NotFoundError, StoppressError, UnauthenticatedError, UnavailableError
+from service.web.pages import render_problem
 
 log = structlog.get_logger(__name__)
 
 
-def problem(error: StoppressError) -> Response:
-    """Render one error."""
+def problem(error: StoppressError, request: Request | None = None) -> Response:
+    """Render one error: as a problem document, or as a page for a person's browser outside the API."""
     headers: dict[str, str] = {"cache-control": "no-store"}
     if error.retry_after is not None:
         headers["retry-after"] = str(error.retry_after)
@@ -22,13 +23,17 @@ def problem(error: StoppressError) -> Response:
     if error.status == 426:
         headers["upgrade"] = "websocket"
         headers["connection"] = "upgrade"
+    if request is not None and not request.url.path.startswith("/v1/"):
+        headers["vary"] = "accept"
+        if "text/html" in request.headers.get("accept", ""):
+            return HTMLResponse(render_problem(error), error.status, headers)
     return JSONResponse(error.problem(), error.status, headers, media_type="application/problem+json")
 
 
 async def refused(request: Request, error: Exception) -> Response:
     """Answer for an error of our own tree."""
     assert isinstance(error, StoppressError)
-    return problem(error)
+    return problem(error, request)
 
 
 async def unreachable(request: Request, error: Exception) -> Response:
@@ -51,7 +56,7 @@ async def not_routed(request: Request, error: Exception) -> Response:
         response.headers["allow"] = ", ".join(_methods(request))
         return response
     if error.status_code == 404:
-        return problem(NotFoundError(f"there is nothing at {request.url.path[:120]}"))
+        return problem(NotFoundError(f"there is nothing at {request.url.path[:120]}"), request)
     return JSONResponse({"title": error.detail, "status": error.status_code}, error.status_code)
 
 

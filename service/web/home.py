@@ -7,6 +7,7 @@ from starlette.responses import HTMLResponse, Response
 
 from service.domain.frames import Snapshot
 from service.domain.selection import EVERYTHING
+from service.errors import UnauthenticatedError
 from service.web.pages import render_tickers
 
 
@@ -14,11 +15,16 @@ async def home(request: Request) -> Response:
     """`GET /` and `GET /?edition=ar`."""
     gateway = request.state.gateway
     chosen = request.query_params.get("edition")
-    editions = [request.state.editions.named(chosen)] if chosen else list(request.state.editions.values())
+    editions = [each for each in request.state.editions.values() if not each.private]
+    if chosen:
+        edition = request.state.editions.named(chosen)
+        if edition.private:
+            raise UnauthenticatedError(f"the edition {edition.code} is for readers with a key; this page has none")
+        editions = [edition]
     snapshots: dict[str, Snapshot | None] = {}
     for edition in editions:
         ticker = gateway.hub.audiences[edition.code].ticker
-        ready = bool(ticker.epoch) and not edition.private
+        ready = bool(ticker.epoch)
         snapshots[edition.code] = (
             Snapshot(edition=edition.code, cursor=str(ticker.cursor), items=ticker.shown(EVERYTHING)) if ready else None
         )

@@ -16,6 +16,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from service.domain.edition import Edition, direction_of
 from service.domain.frames import Snapshot
 from service.domain.instant import format_ms
+from service.errors import StoppressError
 
 
 class Words(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
@@ -125,6 +126,11 @@ def render_tickers(editions: Sequence[Edition], snapshots: Mapping[str, Snapshot
         )
     single = tickers[0] if len(tickers) == 1 else None
     return _environment().get_template("ticker.html").render(tickers=tickers, single=single, now=format_ms(now_ms))
+
+
+def render_problem(error: StoppressError) -> str:
+    """Render an error for a person with a browser."""
+    return _environment().get_template("problem.html").render(problem=error.problem())
 
 
 @cache

@@ -89,8 +89,10 @@ def test_a_line_is_corrected_and_killed(service: Service) -> None:
     assert done.stdout.startswith(f"killed: {item_id} version 3"), done.stderr
     assert service.http.get(f"/v1/items/{item_id}").json()["note"] == "no second source"
     done = service.command("kill", item_id)
+    assert done.stdout.startswith(f"killed: {item_id} version 3"), "killing twice is no error"
+    done = service.command("correct", item_id, "Undead", "--note", "No")
     assert done.returncode == 1
-    assert "that is final" in done.stderr
+    assert "got one that is killed" in done.stderr
 
 
 def test_documents_are_ingested_and_a_bad_one_does_not_stop_the_others(service: Service) -> None:

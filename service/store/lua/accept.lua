@@ -1,6 +1,7 @@
 -- Accept: write one decided change, or say why not. Nothing is written unless all of it is.
 --
 -- KEYS  1 items  2 heads  3 versions  4 changed  5 outbox  6 log  7 live  8 places  9 due  10 audit  11 idempotency
+--       12 meta
 -- ARGV  1 id  2 rev that the decision was made on (0: the id must be free)  3 new rev  4 new version  5 new state
 --       6 token of this attempt  7 record  8 step of the history  9 outbox entry, or ""  10 due in ms, or ""
 --       11 now in ms  12 audit entry  13 fingerprint of the request, or "" (no Idempotency-Key)  14 its seconds to live
@@ -32,6 +33,8 @@ if ARGV[5] == 'killed' then
   -- Kill wins: the text leaves the log, the ticker, the history and what still waits, before anything else happens.
   for step = 1, tonumber(rev) do redis.call('HDEL', KEYS[3], id .. ':' .. step) end
   redis.call('HDEL', KEYS[7], id)
+  -- Redis's append-only file still has the text; the clock sees this and has the file rewritten.
+  redis.call('HSET', KEYS[12], 'killed', ARGV[11] .. ' ' .. id)
   local places = redis.call('HGET', KEYS[8], id)
   if places then
     for seq in string.gmatch(places, '%d+') do redis.call('XDEL', KEYS[6], seq .. '-0') end
