@@ -3,7 +3,7 @@
 import base64
 import json
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -210,8 +210,12 @@ def test_the_files_of_redis_forget_a_killed_text_too(own_service: Service) -> No
     own_service.start()
 
     def files() -> bytes:
-        return b"".join(path.read_bytes() for path in (own_service.folder / "data" / "redis").rglob("*.aof"))
+        found = (own_service.folder / "data" / "redis").rglob("appendonlydir/*")
+        with suppress(FileNotFoundError):  # a rewrite replaces them
+            return b"".join(path.read_bytes() for path in found)
+        return b"unspeakable"
 
+    own_service.redis.config_set("rdbcompression", "no")
     kept = own_service.publish("A harmless line")
     made = own_service.publish("An unspeakable line")
     assert b"unspeakable" in files(), "this test reads what Redis writes"
