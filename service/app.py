@@ -88,7 +88,7 @@ def create_app(settings: Settings, *, turn_seconds: float = 1.0) -> Starlette:
 
         loops = {"feed": feed.run, "hub": hub.run, "replay": replay.run, "reach": tell_reach}
         async with Tasks(loops) as tasks:
-            with drain_first(hub):
+            with drain_first(hub, settings.drain_seconds):
                 yield {
                     "settings": settings,
                     "editions": editions,

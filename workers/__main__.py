@@ -121,9 +121,9 @@ def work(settings: Settings, name: str) -> None:
         pause = 0.1 if time.monotonic() - started > 10 else min(pause * 2, LONGEST_PAUSE_SECONDS)
         if not BreakingWorker.asked():
             time.sleep(pause)
-    for code in context().editions:
-        # What was accepted at the last moment goes out before the end: the next start may be a while off.
-        with suppress(RedisError, OSError):
+    # What was accepted at the last moment goes out before the end: the next start may be a while off.
+    with suppress(RedisError, OSError):
+        for code in context().editions:
             release(context(), code)
     log.info("worker stopped", queue=name)
 

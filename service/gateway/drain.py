@@ -2,7 +2,7 @@
 
 A server's own way to stop is to close its port and then wait; callers meanwhile hang and are cut off. Here the signal
 goes to the Hub first: `/readyz` says 503 at once, handshakes are refused with Retry-After, calls are answered as usual,
-and the server hears of it when the last reader has left. A second Ctrl-C skips the rest.
+and the server hears of it when the last reader has left, or when that takes too long. A second Ctrl-C skips the rest.
 """
 
 import asyncio
@@ -15,31 +15,43 @@ from types import FrameType
 from service.gateway.hub import Hub
 
 NUMBERS = (signal.SIGINT, signal.SIGTERM)
+# Beyond the drain's own time: the last readers' goodbyes. Then the server stops whoever is left.
+MARGIN_SECONDS = 10.0
 
 
 @contextmanager
-def drain_first(hub: Hub) -> Iterator[None]:
-    """While this runs, stand between the signals and the server's handlers. Outside the main thread it does nothing."""
+def drain_first(hub: Hub, seconds: float) -> Iterator[None]:
+    """While this runs, stand between the signals and the server's handlers, for `seconds` and a margin at the most.
+
+    Outside the main thread it does nothing: there are no signals.
+    """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
     loop = asyncio.get_running_loop()
     servers = {number: signal.getsignal(number) for number in NUMBERS}
-    asked = False
+    asked = stopped = False
 
     def handle(number: int, frame: FrameType | None) -> None:
         nonlocal asked
 
         def stop() -> None:
+            # Once: told twice, uvicorn stops without its lifespan's end, with a traceback.
+            nonlocal stopped
             handler = servers[signal.Signals(number)]
-            if callable(handler):
+            if not stopped and callable(handler):
+                stopped = True
                 handler(number, frame)
+
+        def begin() -> None:
+            loop.call_later(seconds + MARGIN_SECONDS, stop)
+            hub.drain(stop)
 
         if not asked:
             asked = True
-            loop.call_soon_threadsafe(hub.drain, stop)
+            loop.call_soon_threadsafe(begin)
         elif number == signal.SIGINT:
-            # SIGTERM may come twice for one request: from the terminal and from the parent process.
+            # Not SIGTERM: that may come twice for one request, from the terminal and from the parent process.
             stop()
 
     for number in NUMBERS:

@@ -166,7 +166,8 @@ async def answer(request: Request, accepted: Accepted, landing: Landing, warning
     if seconds and accepted.public:
         # What was accepted before may have been in the log long before we began to listen.
         newsroom: Newsroom = request.state.newsroom
-        past = await run_in_threadpool(newsroom.landed, accepted) if accepted.again else None
+        in_log = newsroom.items.in_log
+        past = await run_in_threadpool(in_log, accepted.id, accepted.version) if accepted.again else None
         past = past or await landing.of(accepted.version, seconds)
         if past is not None:
             document |= {"seq": past.seq, "cursor": past.change.cursor}

@@ -15,7 +15,6 @@ from service.domain import lifecycle
 from service.domain.edition import Editions
 from service.domain.item import Change, Draft
 from service.domain.lifecycle import Decision, Record
-from service.domain.ticker import Past
 from service.errors import InvalidFieldError, StaleError, TakenError, UnknownEditionError
 from service.newsroom import auth
 from service.store.accounts import Account, Accounts
@@ -86,19 +85,19 @@ class Newsroom:
 
     def act(self, call: Call, item_id: str, action: str, note: str | None, version: int | None) -> Accepted:
         """Do one of `lifecycle.ACTIONS`."""
+
+        def decide(record: Record, by: str) -> Decision | None:
+            if action == "kill" and record.state == "killed":
+                return None  # who got no answer to their kill, and sends it again, has what they wanted
+            return lifecycle.act(record, action, version=version, by=by, now_ms=now_ms(), note=note)
+
         return self._revise(
             call,
             item_id,
             lambda account, _: auth.require(account, auth.ALLOWED[action], f"the action {action}"),
-            lambda record, by: lifecycle.act(record, action, version=version, by=by, now_ms=now_ms(), note=note),
+            decide,
             versioned=version is not None,
-            # Whoever kills what is dead already, as a script does that got no answer, has what they wanted.
-            is_done=lambda record: action == "kill" and record.state == "killed",
         )
-
-    def landed(self, accepted: Accepted) -> Past | None:
-        """The change in the log that brought what was accepted, or a later version of it; None if it is not there."""
-        return self.items.in_log(accepted.id, accepted.version)
 
     def staff(self, call: Call) -> Account:
         """Who is calling, if they are staff."""
@@ -111,24 +110,25 @@ class Newsroom:
         call: Call,
         item_id: str,
         check: Callable[[Account, Record], None],
-        decide: Callable[[Record, str], Decision],
+        decide: Callable[[Record, str], Decision | None],
         *,
         versioned: bool,
-        is_done: Callable[[Record], bool] | None = None,
     ) -> Accepted:
+        """Accept what `decide` says of the item as it is; None says that it is so already."""
         account = self.accounts.authenticate(call.key)
         auth.require(account, auth.STAFF, "changing an item")
         for left in range(TRIES, 0, -1):
             record = self.items.get(item_id)
             auth.require_edition(account, record.edition)
             check(account, record)
-            if is_done is not None and is_done(record):
-                return Accepted(record.id, record.version, record.state, public=record.public, again=True)
             attempt = self._attempt(call, account)
             if (before := self.outbox.remembered(record.edition, attempt)) is not None:
                 return before
+            decision = decide(record, account.name)
+            if decision is None:
+                return _again(record)
             try:
-                return self.outbox.accept(decide(record, account.name), attempt)
+                return self.outbox.accept(decision, attempt)
             except StaleError:
                 # Somebody was first between our read and our write. Who named a version is told; a kill tries again.
                 if versioned or left == 1:
@@ -142,10 +142,14 @@ class Newsroom:
             record = self.items.get(decision.record.id)
             if record.origin is None or record.origin != decision.record.origin:
                 raise
-            return Accepted(record.id, record.version, record.state, public=record.public, again=True)
+            return _again(record)
 
     def _attempt(self, call: Call, account: Account) -> Attempt:
         return Attempt.keyed(call.address, account.name, call.idempotency_key, call.request)
+
+
+def _again(record: Record) -> Accepted:
+    return Accepted(record.id, record.version, record.state, public=record.public, again=True)
 
 
 def _origin(draft: Draft) -> str:

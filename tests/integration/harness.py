@@ -163,7 +163,13 @@ class Service:
             command = commands[name.rstrip("0123456789")]
             with (self.folder / f"{name}.log").open("ab") as log:
                 self.processes[name] = subprocess.Popen(
-                    [COMMAND, *command], env=self.env(**settings), stdout=log, stderr=log, cwd=self.folder
+                    [COMMAND, *command],
+                    env=self.env(**settings),
+                    stdout=log,
+                    stderr=log,
+                    cwd=self.folder,
+                    # A group of its own, as a terminal makes one, so that a test may press its Ctrl-C.
+                    process_group=0,
                 )
         if ready:
             self.wait_ready()

@@ -4,6 +4,7 @@ import signal
 import time
 from datetime import datetime
 
+import httpx
 import msgspec
 
 from service.domain.frames import Removed
@@ -92,6 +93,23 @@ def test_a_clock_that_dies_is_replaced_by_the_one_that_stands_by(own_service: Se
         screen.item(item_id)
         assert now_ms() >= moment
     own_service.wait_ready()
+
+
+def test_without_a_clock_a_new_service_is_not_ready(own_service: Service) -> None:
+    own_service.start("web", ready=False)
+
+    def loaded() -> bool:
+        try:
+            return own_service.http.get("/v1/editions/en/ticker").status_code == 200
+        except httpx.TransportError:
+            return False
+
+    until(loaded, "the ticker to be loaded")
+    for _ in range(50):
+        answer = own_service.http.get("/readyz")
+        assert answer.status_code == 503
+        assert answer.json()["parts"]["feed"]["silent"] == ["en", "ar", "es"]
+    own_service.start("clock")
 
 
 def test_what_fell_due_while_no_clock_lived_is_caught_up(own_service: Service) -> None:

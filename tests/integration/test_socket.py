@@ -1,6 +1,8 @@
 """The readers' socket: what comes first, what was missed, what is refused, and what is counted."""
 
 import json
+import os
+import signal
 import socket
 import struct
 from collections.abc import Iterator
@@ -317,3 +319,16 @@ def test_a_draining_process_answers_until_its_readers_have_left(own_service: Ser
         made = own_service.publish("Taken while readers leave")
         screen.item(made["id"])
     assert own_service.processes["web"].wait(20) is not None, "the last reader has left"
+
+
+@pytest.mark.parametrize("processes", ["1", "2"])
+def test_a_second_ctrl_c_ends_the_drain(own_service: Service, processes: str) -> None:
+    own_service.start(drain_seconds="600", web_processes=processes)
+    with own_service.screen() as screen:
+        screen.next()
+        group = own_service.processes["web"]
+        os.killpg(group.pid, signal.SIGINT)
+        assert screen.find(lambda message: message["type"] == "notice")["retryIn"] == 600_000
+        os.killpg(group.pid, signal.SIGINT)
+        assert closed(screen) == 1012
+    assert group.wait(20) is not None

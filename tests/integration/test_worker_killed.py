@@ -2,6 +2,7 @@
 
 import os
 import random
+import signal
 import subprocess
 import sys
 import threading
@@ -11,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from service.store.keys import Keys
 from tests.integration.followers import Follower, Publisher, check_delivery, logged
 from tests.integration.harness import Service, until
 
@@ -158,3 +160,20 @@ def test_a_web_process_that_is_killed_loses_nothing_that_it_accepted(service: Se
 def test_no_thread_or_process_of_these_tests_is_left(service: Service) -> None:
     assert [thread.name for thread in threading.enumerate() if thread is not threading.main_thread()] == []
     assert os.waitpid(-1, os.WNOHANG)[0] == 0
+
+
+def test_a_worker_that_stops_empties_the_outboxes_first(own_service: Service) -> None:
+    own_service.start()
+    own_service.stop("clock")
+    worker = own_service.processes["worker"]
+    worker.send_signal(signal.SIGSTOP)
+    until(lambda: is_stopped(worker), "the worker to stand still")
+    accepted = own_service.http.post("/v1/items", json={"edition": "en", "headline": "At the last moment"})
+    assert accepted.status_code == 202
+    assert own_service.redis.llen(Keys.of("en").outbox) == 1
+    # Both wait for it: it is told to stop before it can take the wake-up.
+    worker.send_signal(signal.SIGTERM)
+    worker.send_signal(signal.SIGCONT)
+    assert worker.wait(20) == 0
+    assert own_service.redis.llen(Keys.of("en").outbox) == 0
+    assert own_service.redis.xlen(Keys.of("en").log) == 1
