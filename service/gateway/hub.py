@@ -17,6 +17,7 @@ from service.domain.frames import PING, Beat, Behind, Close, Notice, Removed, en
 from service.domain.instant import format_ms
 from service.domain.selection import Selection
 from service.domain.ticker import Past, Ticker
+from service.gateway.counts import Counts
 from service.gateway.reader import Reader
 from service.gateway.replay import Replay
 from service.store.reach import Screens, Sheet
@@ -104,8 +105,7 @@ class Hub:
         # Since when the service hears no news; None while it does.
         self.since: str | None = None
         self.draining = False
-        self.delivered = 0
-        self.closes: Counter[int] = Counter()
+        self.counts = Counts()
         self.addresses: Counter[str] = Counter()
         self.count = 0
         self._replay = replay
@@ -217,7 +217,7 @@ class Hub:
             data = reader.group.snapshot()
         reader.seq = ticker.seq
         if data:
-            self.delivered += 1
+            self.counts.deliveries += 1
             reader.transport.write(data)
         if reader.ended():
             return
@@ -241,7 +241,7 @@ class Hub:
 
     def farewell(self, reader: Reader, code: Close) -> None:
         """A close frame was sent: give the reader a moment to answer it."""
-        self.closes[code] += 1
+        self.counts.closes[code] += 1
         self._leaving[reader] = self._turn + FAREWELL_TURNS
 
     def gone(self, reader: Reader) -> None:
@@ -361,7 +361,7 @@ class Hub:
             if not written % SLICE_WRITES and time.perf_counter() > ends:
                 await asyncio.sleep(0)
                 ends = time.perf_counter() + SLICE_SECONDS
-        self.delivered += written
+        self.counts.deliveries += written
 
     def _skip(self, audience: Audience, reader: Reader, base: int) -> None:
         if audience.restarted:
@@ -374,6 +374,8 @@ class Hub:
 
     def _lag(self, reader: Reader) -> None:
         """Skip a reader from now on, until it has drained."""
+        if not reader.lagging:
+            self.counts.lags += 1
         reader.audience.lagging.add(reader)
         reader.lagging = True
 

@@ -116,7 +116,7 @@ class Reader(asyncio.Protocol):
             # A reader that pings without reading gets no pongs: they would pile up.
             self.transport.write(b"".join(out))
         if b"" in out:
-            self.hub.closes[Close.NORMAL] += 1
+            self.hub.counts.closes[Close.NORMAL] += 1
             self.leave()
             self.transport.close()
 
