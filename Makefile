@@ -1,12 +1,13 @@
 # make run    the whole service on this machine     make demo   the same with a newsroom at work
 # make test   every test                             make check  format, lint, types
 # make bench  the figures                            make lock   renew the locked versions
+# make faults a campaign of faults: ARGS="--seconds 600 --seed 1"
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet
 
-.PHONY: run demo test check format lock clean bench
+.PHONY: run demo test check format lock clean bench faults
 run: $(VENV)/.run
 	@exec $(BIN)/stoppress up
 
@@ -24,6 +25,9 @@ format: $(VENV)/.dev
 
 bench: $(VENV)/.dev
 	@$(BIN)/python -m bench
+
+faults: $(VENV)/.dev
+	@$(BIN)/python -m tests.faults $(ARGS)
 
 # Hashes for every file, so that a tampered or swapped package cannot be installed.
 lock: $(VENV)/.dev

@@ -17,6 +17,7 @@ from redis.exceptions import OutOfMemoryError, ReadOnlyError, RedisError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 from rq import Queue, SimpleWorker
 from rq.defaults import DEFAULT_LOGGING_DATE_FORMAT
+from rq.exceptions import InvalidJobOperation, NoSuchJobError
 from rq.job import Job
 from rq.serializers import JSONSerializer
 
@@ -89,6 +90,9 @@ class BreakingWorker(SimpleWorker):
         """Log why a job failed. Without Redis none succeeds; the change waits in the outbox and is woken again."""
         if isinstance(exc_info[1], OUTAGES):
             log.warning("job lost Redis", job=job.id, error=str(exc_info[1]) or type(exc_info[1]).__name__)
+        elif isinstance(exc_info[1], (InvalidJobOperation, NoSuchJobError)):
+            # The answer to its end was lost with a connection, and RQ asked again: it was done, and is gone.
+            log.info("job was done already", job=job.id)
         else:
             super().handle_exception(job, *exc_info)
 

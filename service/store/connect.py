@@ -3,6 +3,7 @@
 Time-outs are short: an editor is told within two seconds that nothing was accepted, rather than left waiting.
 """
 
+from typing import Any
 from urllib.parse import urlsplit
 
 from redis import Redis
@@ -32,13 +33,33 @@ def blocking(url: str, *, answer_seconds: float | None = ANSWER_SECONDS) -> Redi
 
 def streaming(url: str, *, answer_seconds: float | None = ANSWER_SECONDS) -> AsyncRedis:
     """An asyncio client. Its callers reconnect themselves, so that they notice each loss."""
-    return AsyncRedis.from_url(
+    redis = AsyncRedis.from_url(
         url,
         socket_connect_timeout=CONNECT_SECONDS,
         socket_timeout=answer_seconds,
         retry=AsyncRetry(NoBackoff(), 1),
         health_check_interval=0,
     )
+    pool = redis.connection_pool
+    pool.connection_class = lossy(pool.connection_class)
+    return redis
+
+
+def lossy(kind: type[Any]) -> type[Any]:
+    """A kind of connection that says of every loss that it is one.
+
+    A connection that was reset while nobody looked fails its next write with uvloop's RuntimeError, which no caller
+    takes for Redis being away.
+    """
+
+    class Lossy(kind):  # type: ignore[misc]
+        async def send_packed_command(self, command: Any, check_health: bool = True) -> None:
+            try:
+                await super().send_packed_command(command, check_health)
+            except RuntimeError as error:
+                raise ConnectionError(f"the connection was lost: {error}") from None
+
+    return Lossy
 
 
 def without_password(url: str) -> str:

@@ -138,7 +138,8 @@ class Service:
         self.redis_server.stop()
         if kind is None:
             for name in set(self.processes) - self.may_fail:
-                assert "Traceback" not in self.log(name), f"{name} logged a traceback:\n{self.log(name)[-3000:]}"
+                _, traceback, rest = self.log(name).partition("Traceback")
+                assert not traceback, f"{name} logged a traceback:\n{rest[:6000]}"
 
     def env(self, **more: str) -> dict[str, str]:
         """The environment of the service's processes; keyword names are settings without their prefix."""
