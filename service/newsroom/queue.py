@@ -63,9 +63,15 @@ class Newsroom:
         attempt = self._attempt(call, account)
         if (before := self.outbox.remembered(edition.code, attempt)) is not None:
             return before
-        decision = lifecycle.create(
-            edition, draft, state=state, by=account.name, now_ms=now_ms(), origin=_origin(draft) if own_id else None
-        )
+        origin = _origin(draft) if own_id else None
+        try:
+            decision = lifecycle.create(edition, draft, state=state, by=account.name, now_ms=now_ms(), origin=origin)
+        except InvalidFieldError:
+            # Its answer was lost, and by now its embargo or expiry is past: what was accepted stays accepted.
+            record = self.items.find(draft.id) if own_id and draft.id is not None else None
+            if record is None or record.origin != origin:
+                raise
+            return _again(record)
         if own_id:
             # Only now: a line that is refused must not keep its id from another edition.
             self.items.claim(decision.record.id, edition.code)

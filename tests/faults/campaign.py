@@ -5,7 +5,7 @@ import random
 import sys
 import time
 from collections import Counter, defaultdict
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,7 +15,8 @@ from redis.exceptions import RedisError
 
 from service.store.keys import Keys
 from tests.faults.editors import REGIONS, SECTIONS, Editor
-from tests.faults.faults import FAULTS, Stage
+from tests.faults.faults import FAULTS, Fault, Stage
+from tests.faults.mutant import BUGS
 from tests.faults.oracle import History, Ledger, Oracle, Selection
 from tests.faults.proxy import Proxy
 from tests.faults.readers import KINDS, Reader
@@ -95,15 +96,19 @@ class Campaign:
         readers: int = 100,
         editors: int = 6,
         pace_seconds: float = 0.08,
+        faults: Mapping[Fault, int] = FAULTS,
+        bug: str | None = None,
     ) -> None:
         self._folder = folder
         self._seconds = seconds
         self._count = readers
         self._editors_count = editors
         self._pace = pace_seconds
+        self._kinds = faults
+        self._bug = bug
         self._chance = random.Random(seed)
         self._ports = [free_port(), free_port()]
-        self._paused = asyncio.Event()
+        self._working = asyncio.Event()
         self.ledger = Ledger()
         self.oracle = Oracle(self.ledger)
         self.report = Report(seed, seconds)
@@ -114,6 +119,10 @@ class Campaign:
         editions.write_text(EDITIONS_FILE)
         async with AsyncExitStack() as stack:
             service = Service(self._folder, editions=str(editions))
+            if self._bug is not None:
+                program = [sys.executable, str(Path(__file__).with_name("mutant.py")), self._bug]
+                service.programs[BUGS[self._bug].process] = program
+                service.may_fail |= set(PROCESSES)
             await asyncio.to_thread(service.__enter__)
             stack.push_async_exit(lambda *failure: asyncio.to_thread(service.__exit__, *failure))
             proxies = {name: await stack.enter_async_context(Proxy(service.redis_server.url)) for name in PROCESSES}
@@ -126,11 +135,11 @@ class Campaign:
                 start(name)
             readers = [self._reader(number) for number in range(self._count)]
             editors = [self._editor(number) for number in range(self._editors_count)]
-            stage = Stage(service, proxies, readers, start, self._chance)
+            stage = Stage(service, proxies, readers, start, self._chance, editors, self._working, self.oracle, EDITIONS)
             http = await stack.enter_async_context(httpx.AsyncClient(timeout=10, trust_env=False))
             await self._until(lambda: self._ready(http), "both web processes to be ready")
             tasks = [asyncio.create_task(each.run()) for each in (*readers, *editors)]
-            self._paused.set()
+            self._working.set()
             try:
 
                 async def all_in() -> bool:
@@ -138,7 +147,7 @@ class Campaign:
 
                 await self._until(all_in, "all readers to be in")
                 await self._faults(stage, tasks, editors, readers, say)
-                self._paused.clear()
+                self._working.clear()
                 await self._rest(service, readers, http)
                 _check_alive(tasks)
             finally:
@@ -161,7 +170,7 @@ class Campaign:
         while time.monotonic() < ends:
             await asyncio.sleep(self._chance.uniform(0, 0.3))
             # Some come in pairs: a second one while the first lasts.
-            faults = self._chance.choices(list(FAULTS), list(FAULTS.values()), k=self._chance.choice((1, 1, 1, 2)))
+            faults = self._some_faults()
             await asyncio.gather(*(fault(stage) for fault in faults))
             taken = await self._recovery(stage.service, editors, readers, [fault.__name__ for fault in faults])
             for fault in faults:
@@ -254,6 +263,11 @@ class Campaign:
         report.violations = self.oracle.violations
         report.examples = self.oracle.examples
 
+    def _some_faults(self) -> list[Fault]:
+        """One, or a second one while the first lasts; never two of a kind."""
+        kinds, weights = list(self._kinds), list(self._kinds.values())
+        return list(set(self._chance.choices(kinds, weights, k=self._chance.choice((1, 1, 1, 2)))))
+
     def _broken(self) -> str:
         return f"violations: {dict(self.oracle.violations)}" if self.oracle.violations else "no violation"
 
@@ -275,7 +289,7 @@ class Campaign:
     def _editor(self, number: int) -> Editor:
         urls = [f"http://127.0.0.1:{port}" for port in self._ports]
         chance = random.Random(self._chance.random())
-        return Editor(f"editor{number}", urls, EDITIONS, self.ledger, chance, self._pace, self._paused)
+        return Editor(f"editor{number}", urls, EDITIONS, self.ledger, chance, self._pace, self._working)
 
     async def _ready(self, http: httpx.AsyncClient) -> bool:
         try:

@@ -53,22 +53,25 @@ class Editor:
     ledger: Ledger
     chance: random.Random
     pace_seconds: float
-    paused: asyncio.Event
+    working: asyncio.Event
     lines: list[Line] = field(default_factory=list)
     # When the latest call that was answered with yes began, for each edition (monotonic).
     answered: dict[str, float] = field(default_factory=dict)
     refusals: list[tuple[int, float]] = field(default_factory=list)
     accepted: int = 0
+    busy: bool = False
     _number: int = 0
 
     async def run(self) -> None:
-        """Work until cancelled; between two deeds, wait while `paused` is not set."""
+        """Work until cancelled; between two deeds, wait while `working` is not set."""
         limits = httpx.Limits(max_connections=4)
         headers = {"authorization": f"Bearer {KEY}"}
         async with httpx.AsyncClient(headers=headers, timeout=15, trust_env=False, limits=limits) as http:
             while True:
-                await self.paused.wait()
+                await self.working.wait()
+                self.busy = True
                 await self._deed(http)
+                self.busy = False
                 await asyncio.sleep(self.chance.expovariate(1 / self.pace_seconds))
 
     async def _deed(self, http: httpx.AsyncClient) -> None:
@@ -105,10 +108,11 @@ class Editor:
             else:
                 self.ledger.expiring.add(line.id)
         answer = await self._until_answered(http, line.edition, "POST", "/v1/items", body, {})
+        if answer.status_code == 422 and deed in ("embargo", "expiring"):
+            return  # it was not accepted before its time had passed
         assert answer.status_code == 202, f"{line.id}: {answer.status_code} {answer.text}"
         self.accepted += 1
-        if deed != "embargo":
-            self.ledger.note(line.edition, line.id, 1, "item", self.name)
+        self.ledger.note(line.edition, line.id, 1, "item", self.name)
         if deed == "create":
             self.lines.append(line)
             del self.lines[:-IN_HAND]

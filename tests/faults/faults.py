@@ -12,7 +12,9 @@ from dataclasses import dataclass
 
 from redis.exceptions import RedisError
 
-from service.store.keys import CLOCK_LEASE
+from service.store.keys import CLOCK_LEASE, Keys
+from tests.faults.editors import Editor
+from tests.faults.oracle import SILENT_SECONDS, Oracle
 from tests.faults.proxy import Proxy
 from tests.faults.readers import Reader
 from tests.integration.harness import Service, until
@@ -27,11 +29,20 @@ class Stage:
     readers: list[Reader]
     start: Callable[[str], None]
     chance: random.Random
+    editors: list[Editor]
+    # Editors begin nothing new while it is not set.
+    working: asyncio.Event
+    oracle: Oracle
+    editions: tuple[str, ...]
 
     def some_process(self, *kinds: str) -> str:
         """The name of a process, of these kinds if any are given."""
         names = [name for name in self.service.processes if not kinds or name.rstrip("0123456789") in kinds]
         return self.chance.choice(names)
+
+    def waiting(self) -> int:
+        """How many changes wait in the outboxes; Redis must answer."""
+        return sum(int(self.service.redis.llen(Keys.of(code).outbox)) for code in self.editions)
 
     async def replace(self, name: str) -> None:
         """Kill a process and start it again."""
@@ -39,6 +50,9 @@ class Stage:
         process.kill()
         await asyncio.to_thread(process.wait)
         self.start(name)
+
+
+Fault = Callable[[Stage], Awaitable[None]]
 
 
 async def kill(stage: Stage) -> None:
@@ -158,7 +172,37 @@ async def forget_scripts(stage: Stage) -> None:
         await asyncio.to_thread(stage.service.redis.script_flush)
 
 
-FAULTS: dict[Callable[[Stage], Awaitable[None]], int] = {
+async def lose_wakeups(stage: Stage) -> None:
+    """The queue loses its jobs, and no later change wakes a worker for what waits in the outboxes."""
+    workers = [process for name, process in stage.service.processes.items() if name.startswith("worker")]
+    for process in workers:
+        process.send_signal(signal.SIGSTOP)
+    await asyncio.sleep(0.3)
+    stage.working.clear()
+    while any(editor.busy for editor in stage.editors):
+        await asyncio.sleep(0.01)
+    with suppress(RedisError):
+        await asyncio.to_thread(stage.service.redis.delete, "rq:queue:breaking")
+    for process in workers:
+        process.send_signal(signal.SIGCONT)
+    try:
+        async with asyncio.timeout(15):
+            while await asyncio.to_thread(stage.waiting):
+                await asyncio.sleep(0.05)
+    except TimeoutError:
+        stage.oracle.bad("lost", "changes wait in an outbox, and nobody takes them")
+    stage.working.set()
+
+
+async def deafen(stage: Stage) -> None:
+    """A web process's connections to Redis look healthy and carry nothing for longer than anybody may be silent."""
+    proxy = stage.proxies[stage.some_process("web")]
+    proxy.swallow()
+    await asyncio.sleep(SILENT_SECONDS + 2)
+    proxy.heal()
+
+
+FAULTS: dict[Fault, int] = {
     kill: 16,
     kill_both: 5,
     stand_still: 8,
@@ -174,4 +218,6 @@ FAULTS: dict[Callable[[Stage], Awaitable[None]], int] = {
     lose_lease: 4,
     lose_subscriptions: 5,
     forget_scripts: 3,
+    lose_wakeups: 3,
+    deafen: 1,
 }

@@ -111,6 +111,8 @@ class Service:
             timeout=DEADLINE_SECONDS,
             trust_env=False,
         )
+        # What to run instead of `stoppress` for a kind of process.
+        self.programs: dict[str, list[str]] = {}
         # Logs that may hold a traceback: those of processes that a test broke on purpose.
         self.may_fail: set[str] = set()
 
@@ -161,10 +163,10 @@ class Service:
         """Start web, worker and clock, or those named (`worker2` is another worker), and wait until all is ready."""
         commands = {"web": ["web"], "worker": ["worker", "breaking"], "clock": ["clock"]}
         for name in names or tuple(commands):
-            command = commands[name.rstrip("0123456789")]
+            kind = name.rstrip("0123456789")
             with (self.folder / f"{name}.log").open("ab") as log:
                 self.processes[name] = subprocess.Popen(
-                    [COMMAND, *command],
+                    self.programs.get(kind, [COMMAND, *commands[kind]]),
                     env=self.env(**settings),
                     stdout=log,
                     stderr=log,

@@ -604,6 +604,20 @@ def test_the_same_line_under_its_own_id_is_accepted_once(service: Service) -> No
     assert service.publish()["seq"] == first.json()["seq"] + 1
 
 
+@pytest.mark.parametrize("field", ["embargoedUntil", "expires"])
+def test_a_lost_answer_can_be_had_again_after_the_lines_time_is_past(service: Service, field: str) -> None:
+    soon = format_ms(now_ms() + 400)
+    body = {"id": f"late-{field}", "headline": "Its time passes", field: soon}
+    first = post(service, body)
+    assert first.status_code == 202
+    until(lambda: format_ms(now_ms()) > soon, "its time to be past")
+    again = post(service, body)
+    assert (again.status_code, again.json()["id"]) == (202, first.json()["id"])
+    refused = post(service, body | {"id": f"never-{field}"})
+    assert (refused.status_code, refused.json()["path"]) == (422, f"$.{field}")
+
+
+
 def test_another_text_under_a_taken_id_is_refused(service: Service) -> None:
     body = {"id": "own-id-2", "headline": "Mine"}
     assert post(service, body).status_code == 202
