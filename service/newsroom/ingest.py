@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 
-from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -13,7 +12,7 @@ from service.domain.lifecycle import Decision, Record
 from service.domain.wire import Wire, parse_ninjs
 from service.errors import ConflictError, InvalidFieldError, UnknownEditionError
 from service.newsroom import auth
-from service.newsroom.api import answer, read_call
+from service.newsroom.api import answer, in_thread, read_call
 from service.newsroom.queue import TRIES, Call, Newsroom, now_ms
 from service.store.accounts import Account
 from service.store.outbox import Accepted, Attempt
@@ -25,7 +24,7 @@ async def ninjs(request: Request) -> Response:
     wire = parse_ninjs(body)
     newsroom: Newsroom = request.state.newsroom
     with request.state.landings.expect(wire.id) as landing:
-        accepted = await run_in_threadpool(ingest, newsroom, call, wire, request.query_params.get("edition"))
+        accepted = await in_thread(ingest, newsroom, call, wire, request.query_params.get("edition"))
         return await answer(request, accepted, landing, [])
 
 
