@@ -23,14 +23,16 @@ from rq.serializers import JSONSerializer
 from service import logs
 from service.errors import SettingsError, StoppressError
 from service.settings import Settings
-from service.store.connect import blocking
+from service.store.connect import queueing
 from service.store.outbox import BREAKING, JOB_SECONDS
 from workers.clock import Clock
 from workers.context import Context, context
 from workers.fanout import release
 
-# How long RQ waits in one BLMOVE before it shows that it lives.
-WORKER_TTL_SECONDS = 60
+# RQ waits in one BLMOVE for this less 15 s: so short that a server that answers nothing is soon taken for dead.
+WORKER_TTL_SECONDS = 17
+# Beyond a BLMOVE's own time.
+ANSWER_SECONDS = 2
 # How often it shows that it lives while it works.
 HEARTBEAT_SECONDS = 10
 LONGEST_PAUSE_SECONDS = 5.0
@@ -63,6 +65,11 @@ class BreakingWorker(SimpleWorker):
     shown_state: str | None = None
     # RQ's own pause between two attempts to reach Redis grows to a minute; news waits no longer than Redis is away.
     max_connection_wait_time = 1.0
+
+    @property
+    def connection_timeout(self) -> int:
+        """How long RQ waits for an answer, if that is longer than what the connection was made with."""
+        return self.dequeue_timeout + ANSWER_SECONDS
 
     @classmethod
     def asked(cls) -> bool:
@@ -102,7 +109,6 @@ def work(settings: Settings, name: str) -> None:
     """Take jobs until told to stop. RQ's worker gives up when Redis fails under it; this starts it again."""
     if name != BREAKING:
         raise SettingsError(f"expected one of the queues {BREAKING}, got {name!r}")
-    url = settings.queue_url or settings.require_redis_url()
     context()
     logging.getLogger("rq.worker").addFilter(Outage())
     pause = 0.1
@@ -110,7 +116,7 @@ def work(settings: Settings, name: str) -> None:
         started = time.monotonic()
         try:
             # A wake-up lost in a dead connection costs a second: the sweep sends another.
-            redis = blocking(url, answer_seconds=WORKER_TTL_SECONDS + 10)
+            redis = queueing(settings, answer_seconds=WORKER_TTL_SECONDS - 15 + ANSWER_SECONDS)
             queue = Queue(name, connection=redis, serializer=JSONSerializer, default_timeout=JOB_SECONDS)
             worker = BreakingWorker([queue], connection=redis, serializer=JSONSerializer, worker_ttl=WORKER_TTL_SECONDS)
             worker.log_job_description = False

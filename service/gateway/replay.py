@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import structlog
-from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from service.domain.frames import Removed, websocket
 from service.store import log as store
+from service.store.connect import AsyncStore, of_edition
 
 if TYPE_CHECKING:
     from service.gateway.hub import Hub
@@ -37,7 +37,7 @@ class Return:
 class Replay:
     """Brings readers up to where memory begins, then hands them to the Hub."""
 
-    def __init__(self, redis: Redis) -> None:
+    def __init__(self, redis: AsyncStore) -> None:
         self._redis = redis
         self._waiting: deque[Return] = deque()
         # Those that have not drained: out of the queue, so that nobody waits behind them.
@@ -87,7 +87,8 @@ class Replay:
         after, epoch, now = reader.seq, ticker.epoch, ticker.seq
         if after < 0 or ticker.covers(after):
             return self._done(back)
-        past = await store.replay(self._redis, ticker.edition.code, epoch, after, CHUNK)
+        code = ticker.edition.code
+        past = await store.replay(of_edition(self._redis, code), code, epoch, after, CHUNK)
         if reader.blocked():
             return not reader.ended()
         if past is None or ticker.epoch != epoch or reader.seq != after:
