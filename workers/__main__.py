@@ -42,13 +42,18 @@ OUTAGES = (RedisConnectionError, RedisTimeoutError, ReadOnlyError, OutOfMemoryEr
 log = structlog.get_logger(__name__)
 
 
+def is_outage(error: BaseException) -> bool:
+    """Whether it is Redis that fails; a primary that has lost its replicas (min-replicas-to-write) does, too."""
+    return isinstance(error, OUTAGES) or (isinstance(error, RedisError) and "NOREPLICAS" in str(error))
+
+
 class Outage(logging.Filter):
     """Redis gone from under RQ is one line in the log, not a traceback: its message says all there is to know."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Take the traceback from a record about an error of Redis; everything is logged."""
         error = record.exc_info[1] if record.exc_info else None
-        if isinstance(error, OUTAGES):
+        if error is not None and is_outage(error):
             record.msg = f"{record.getMessage()}: {error or type(error).__name__}"
             record.args = None
             record.exc_info = None
@@ -94,7 +99,7 @@ class BreakingWorker(SimpleWorker):
 
     def handle_exception(self, job: Job, *exc_info: type[BaseException] | BaseException | TracebackType | None) -> None:
         """Log why a job failed. Without Redis none succeeds; the change waits in the outbox and is woken again."""
-        if isinstance(exc_info[1], OUTAGES):
+        if isinstance(exc_info[1], BaseException) and is_outage(exc_info[1]):
             log.warning("job lost Redis", job=job.id, error=str(exc_info[1]) or type(exc_info[1]).__name__)
         else:
             super().handle_exception(job, *exc_info)

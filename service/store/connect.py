@@ -4,16 +4,13 @@ Time-outs are short: an editor is told within two seconds that nothing was accep
 data lives on a Cluster, `Shards` stands for it, and gives a plain client for each edition.
 """
 
-import weakref
 from collections.abc import Callable, Iterable
 from typing import Any, Generic, Self, TypeVar
 
 from redis import Redis
-from redis.asyncio import ConnectionPool as AsyncConnectionPool
 from redis.asyncio import Redis as AsyncRedis
 from redis.asyncio.retry import Retry as AsyncRetry
 from redis.backoff import ExponentialWithJitterBackoff, NoBackoff
-from redis.connection import ConnectionPool
 from redis.crc import key_slot
 from redis.exceptions import ConnectionError  # noqa: A004 - Redis's own
 from redis.retry import Retry
@@ -24,10 +21,12 @@ from service.settings import Settings
 from service.store.keys import API_KEYS, Keys
 from service.store.primary import (
     AsyncPrimaryConnection,
+    AsyncPrimaryPool,
     AsyncSecurePrimaryConnection,
     Directory,
     Place,
     PrimaryConnection,
+    PrimaryPool,
     SecurePrimaryConnection,
 )
 
@@ -88,8 +87,8 @@ def of_edition(store: C | Shards[C], edition: str) -> C:
 
 def engine(redis: Redis | AsyncRedis) -> Engine:
     """What a plain client talks to; "cluster" for that of a slot."""
-    place: Place | None = redis.connection_pool.connection_kwargs.get("place")
-    return place.engine if place is not None else "single"
+    pool = redis.connection_pool
+    return pool.place.engine if isinstance(pool, PrimaryPool | AsyncPrimaryPool) else "single"
 
 
 def alike(store: AsyncStore, editions: Iterable[str]) -> list[list[str]]:
@@ -112,13 +111,12 @@ def blocking(url: str, *, answer_seconds: float | None = ANSWER_SECONDS) -> Stor
     address = Address.parse(url)
     if address.engine == "single":
         return Redis.from_url(url, **options)
-    directory = Directory(address)
+    directory, login = Directory(address), dict(address.login)
+    secure = login.pop("ssl", False)
 
     def client(slot: int | None) -> Redis:
-        place, kind, kwargs = _place(directory, slot, options, PrimaryConnection, SecurePrimaryConnection)
-        pool = ConnectionPool(connection_class=kind, **kwargs)
-        place.pool = weakref.ref(pool)
-        return Redis.from_pool(pool)
+        kind: type[PrimaryConnection] = SecurePrimaryConnection if secure else PrimaryConnection
+        return Redis.from_pool(PrimaryPool(Place(directory, slot), connection_class=kind, **login, **options))
 
     return client(None) if address.engine == "sentinel" else Shards(client)
 
@@ -134,13 +132,12 @@ def streaming(url: str, *, answer_seconds: float | None = ANSWER_SECONDS) -> Asy
     address = Address.parse(url)
     if address.engine == "single":
         return AsyncRedis.from_url(url, **options)
-    directory = Directory(address)
+    directory, login = Directory(address), dict(address.login)
+    secure = login.pop("ssl", False)
 
     def client(slot: int | None) -> AsyncRedis:
-        place, kind, kwargs = _place(directory, slot, options, AsyncPrimaryConnection, AsyncSecurePrimaryConnection)
-        pool = AsyncConnectionPool(connection_class=kind, **kwargs)
-        place.pool = weakref.ref(pool)
-        return AsyncRedis.from_pool(pool)
+        kind: type[AsyncPrimaryConnection] = AsyncSecurePrimaryConnection if secure else AsyncPrimaryConnection
+        return AsyncRedis.from_pool(AsyncPrimaryPool(Place(directory, slot), connection_class=kind, **login, **options))
 
     return client(None) if address.engine == "sentinel" else Shards(client)
 
@@ -152,16 +149,6 @@ def queueing(settings: Settings, store: Store | None = None, *, answer_seconds: 
     if isinstance(queue, Shards):
         raise SettingsError("STOPPRESS_QUEUE_URL: expected one Redis or a Sentinel service, got a Cluster")
     return queue
-
-
-def _place(
-    directory: Directory, slot: int | None, options: dict[str, Any], plain: type[Any], secure: type[Any]
-) -> tuple[Place, type[Any], dict[str, Any]]:
-    """What a pool of connections to one primary is made of."""
-    place = Place(directory, slot)
-    login = dict(directory.address.login)
-    kind = secure if login.pop("ssl", False) else plain
-    return place, kind, {**options, **login, "place": place}
 
 
 def without_password(url: str) -> str:

@@ -5,17 +5,18 @@ then connects anew, and so goes where the primary went. An edition lives on one 
 edition needs of a Cluster, with transactions, pub/sub and WAIT on it; and what fails on a shard fails there alone.
 """
 
-import weakref
-from collections.abc import Iterator
+import time
+from collections.abc import Awaitable, Callable, Iterator
 from typing import Any
 
 from redis import Redis
 from redis.asyncio import Redis as AsyncRedis
 from redis.asyncio.connection import Connection as AsyncConnection
+from redis.asyncio.connection import ConnectionPool as AsyncConnectionPool
 from redis.asyncio.connection import SSLConnection as AsyncSSLConnection
 from redis.asyncio.retry import Retry as AsyncRetry
 from redis.backoff import NoBackoff
-from redis.connection import Connection, SSLConnection
+from redis.connection import Connection, ConnectionPool, SSLConnection
 from redis.exceptions import (
     AskError,
     ClusterDownError,
@@ -35,6 +36,9 @@ from service.address import Address, Engine
 GUIDE_SECONDS = 0.5
 # What a server says that is not the primary now, or whose slot is on its way elsewhere. Nothing was done then.
 ELSEWHERE = (MovedError, AskError, TryAgainError, ClusterDownError, ReadOnlyError)
+# After a planned failover Sentinels leave the old primary a primary for some 8 s: connections would stay with it, and
+# what is written there is lost. So they are asked anew as often as this.
+LOOK_SECONDS = 1.0
 # How many nodes are remembered beside those of the URL.
 MOST_NODES = 1_000
 
@@ -118,7 +122,9 @@ class Place:
     def __init__(self, directory: Directory, slot: int | None) -> None:
         self.directory = directory
         self.slot = slot
-        self.pool: weakref.ref[Any] | None = None
+        # Where the last connection went, and when that was looked up.
+        self.host: Host | None = None
+        self.looked = 0.0
         # Where a server said that the slot is: it knows before the others do.
         self._told: Host | None = None
 
@@ -126,10 +132,27 @@ class Place:
     def engine(self) -> Engine:
         return self.directory.address.engine
 
-    def told(self) -> Host | None:
-        """Where the primary is said to be; asked once, since it may be wrong."""
+    def find(self) -> Host:
+        """Where to connect to."""
+        # What a server told is tried once, since it may be wrong.
         told, self._told = self._told, None
-        return told
+        self.host = told or self.directory.find(self.slot)
+        self.looked = time.monotonic()
+        return self.host
+
+    async def afind(self) -> Host:
+        """As `find`, for asyncio."""
+        told, self._told = self._told, None
+        self.host = told or await self.directory.afind(self.slot)
+        self.looked = time.monotonic()
+        return self.host
+
+    def must_look(self) -> bool:
+        """Whether it is time to ask if the primary is still the same; a Cluster's nodes say so themselves."""
+        due = self.engine == "sentinel" and self.host is not None and time.monotonic() - self.looked > LOOK_SECONDS
+        if due:
+            self.looked = time.monotonic()  # one of many callers is enough
+        return due
 
     def learn(self, error: Exception) -> None:
         """Take in a redirection."""
@@ -142,15 +165,35 @@ class Place:
             raise ConnectionError(f"expected a primary, got a server that is a {_text(role[0])}")
 
 
+class PrimaryPool(ConnectionPool):
+    """Connections to the primary of a place."""
+
+    def __init__(self, place: Place, **kwargs: Any) -> None:
+        self.place = place
+        super().__init__(place=place, drop_idle=self.drop_idle, **kwargs)
+
+    def get_connection(self, *args: Any, **kwargs: Any) -> Any:
+        """Take a connection; none to a server that is the primary no more."""
+        before = self.place.host
+        if self.place.must_look() and self.place.find() != before:
+            self.drop_idle()
+        return super().get_connection(*args, **kwargs)
+
+    def drop_idle(self) -> None:
+        """End the idle connections: they go to the same server as one that failed, and would fail one by one."""
+        self.disconnect(inuse_connections=False)
+
+
 class PrimaryConnection(Connection):
     """A connection to the primary of a place."""
 
-    def __init__(self, *, place: Place, **kwargs: Any) -> None:
+    def __init__(self, *, place: Place, drop_idle: Callable[[], None], **kwargs: Any) -> None:
         super().__init__(**kwargs)  # type: ignore[no-untyped-call]
         self._place = place
+        self._drop_idle = drop_idle
 
     def _connect(self) -> Any:
-        self.host, self.port = self._place.told() or self._place.directory.find(self._place.slot)
+        self.host, self.port = self._place.find()
         return super()._connect()  # type: ignore[no-untyped-call]
 
     def on_connect_check_health(self, check_health: bool = True) -> None:
@@ -173,26 +216,45 @@ class PrimaryConnection(Connection):
             raise
 
     def _drop(self) -> None:
-        """End this connection and the idle ones beside it: they go to the same server, and would fail one by one."""
         self.disconnect()  # type: ignore[no-untyped-call]
-        pool = self._place.pool() if self._place.pool else None
-        if pool is not None:
-            pool.disconnect(inuse_connections=False)
+        self._drop_idle()
 
 
 class SecurePrimaryConnection(PrimaryConnection, SSLConnection):
     """The same over TLS."""
 
 
+class AsyncPrimaryPool(AsyncConnectionPool):
+    """Connections to the primary of a place, for asyncio."""
+
+    def __init__(self, place: Place, **kwargs: Any) -> None:
+        self.place = place
+        super().__init__(place=place, drop_idle=self.drop_idle, **kwargs)
+
+    async def get_connection(self, *args: Any, **kwargs: Any) -> Any:
+        """Take a connection; none to a server that is the primary no more."""
+        before = self.place.host
+        if self.place.must_look() and await self.place.afind() != before:
+            await self.drop_idle()
+        return await super().get_connection(*args, **kwargs)  # type: ignore[no-untyped-call]
+
+    async def drop_idle(self) -> None:
+        """End the idle connections."""
+        # Not `disconnect`: it waits, and another task may take up a connection meanwhile.
+        for connection in list(self._get_free_connections()):
+            await connection.disconnect(nowait=True)
+
+
 class AsyncPrimaryConnection(AsyncConnection):
     """A connection to the primary of a place, for asyncio."""
 
-    def __init__(self, *, place: Place, **kwargs: Any) -> None:
+    def __init__(self, *, place: Place, drop_idle: Callable[[], Awaitable[None]], **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self._place = place
+        self._drop_idle = drop_idle
 
     async def _connect(self) -> None:
-        self.host, self.port = self._place.told() or await self._place.directory.afind(self._place.slot)
+        self.host, self.port = await self._place.afind()
         await super()._connect()  # type: ignore[no-untyped-call]
 
     async def on_connect_check_health(self, check_health: bool = True) -> None:
@@ -215,10 +277,8 @@ class AsyncPrimaryConnection(AsyncConnection):
             raise
 
     async def _drop(self) -> None:
-        pool = self._place.pool() if self._place.pool else None
-        # Not `pool.disconnect`: it waits, and another task may take up a connection meanwhile.
-        for connection in (self, *(pool._get_free_connections() if pool is not None else ())):
-            await connection.disconnect(nowait=True)
+        await self.disconnect(nowait=True)
+        await self._drop_idle()
 
 
 class AsyncSecurePrimaryConnection(AsyncPrimaryConnection, AsyncSSLConnection):
