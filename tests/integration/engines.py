@@ -210,6 +210,13 @@ class Cluster(Engine):
             node.start()
         hosts = [f"127.0.0.1:{node.port}" for node in self.nodes]
         self.cli("--cluster", "create", *hosts, "--cluster-replicas", "1", "--cluster-yes")
+        self.mend()
+
+    def mend(self) -> None:
+        """Start what is not running, and wait until each shard has its replica."""
+        for node in self.nodes:
+            if node.process is None or node.process.poll() is not None:
+                node.start()
         for node in self.nodes:
             until(lambda node=node: self._is_whole(node), "the Cluster to be whole", SECONDS)
 
@@ -218,7 +225,7 @@ class Cluster(Engine):
             return False
         slots = node.redis.execute_command("CLUSTER SLOTS")
         linked = node.role() == "master" or node.redis.info("replication")["master_link_status"] == "up"
-        return linked and len(slots) == 3 and all(len(nodes) == 2 for _, _, *nodes in slots)
+        return linked and len(slots) >= 3 and all(len(nodes) == 2 for _, _, *nodes in slots)
 
     def cli(self, *arguments: str) -> str:
         """Run redis-cli, as an operator does."""
