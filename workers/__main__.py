@@ -17,6 +17,7 @@ from redis.exceptions import OutOfMemoryError, ReadOnlyError, RedisError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 from rq import Queue, SimpleWorker
 from rq.defaults import DEFAULT_LOGGING_DATE_FORMAT
+from rq.exceptions import StopRequested
 from rq.job import Job
 from rq.serializers import JSONSerializer
 
@@ -116,6 +117,17 @@ def work(settings: Settings, name: str) -> None:
         raise SettingsError(f"expected one of the queues {BREAKING}, got {name!r}")
     context()
     logging.getLogger("rq.worker").addFilter(Outage())
+    # RQ's handler of signals stays when its worker has given up: between two of them it raises right here.
+    with suppress(StopRequested):
+        _take_jobs(settings, name)
+    # What was accepted at the last moment goes out before the end: the next start may be a while off.
+    for code in context().editions:
+        with suppress(RedisError, OSError):
+            release(context(), code)
+    log.info("worker stopped", queue=name)
+
+
+def _take_jobs(settings: Settings, name: str) -> None:
     pause = 0.1
     while not BreakingWorker.asked():
         started = time.monotonic()
@@ -132,11 +144,6 @@ def work(settings: Settings, name: str) -> None:
         pause = 0.1 if time.monotonic() - started > 10 else min(pause * 2, LONGEST_PAUSE_SECONDS)
         if not BreakingWorker.asked():
             time.sleep(pause)
-    # What was accepted at the last moment goes out before the end: the next start may be a while off.
-    with suppress(RedisError, OSError):
-        for code in context().editions:
-            release(context(), code)
-    log.info("worker stopped", queue=name)
 
 
 async def keep_time(settings: Settings) -> None:

@@ -9,11 +9,13 @@ from redis.crc import key_slot
 
 from service.domain.instant import format_ms
 from service.embedded import EmbeddedRedis
+from service.errors import SettingsError
+from service.preflight import check_redis
 from service.settings import Settings
 from service.store.keys import Keys
 from tests.integration.engines import SECONDS, Cluster, Node, needs_redis_7
 from tests.integration.followers import Follower, Publisher, check_histories
-from tests.integration.harness import Service, now_ms, until
+from tests.integration.harness import Service, free_port, now_ms, until
 
 pytestmark = needs_redis_7
 
@@ -69,9 +71,12 @@ def test_each_edition_has_a_shard_and_sharded_pubsub(service: Service, cluster: 
     assert (taken.status_code, taken.json()["code"]) == (409, "id-taken")
 
 
-@pytest.mark.parametrize("fault", ["killed", "paused"])
-def test_a_shard_that_fails_over_is_the_only_one_behind(service: Service, cluster: Cluster, fault: str) -> None:
-    old = cluster.primary("en")
+# The first is also the shard of the clock's lease.
+@pytest.mark.parametrize(("fault", "hit"), [("killed", "it"), ("paused", "en")])
+def test_a_shard_that_fails_over_is_the_only_one_behind(
+    service: Service, cluster: Cluster, fault: str, hit: str
+) -> None:
+    old = cluster.primary(hit)
     with ExitStack() as stack:
         followers = {code: [stack.enter_context(Follower(service, code)) for _ in range(3)] for code in CODES}
         publishers = [stack.enter_context(Publisher(service, f"{fault}-{c}", edition=c, pause=0.1)) for c in CODES]
@@ -80,9 +85,9 @@ def test_a_shard_that_fails_over_is_the_only_one_behind(service: Service, cluste
             old.kill()
         else:
             old.send(signal.SIGSTOP)
-        until(lambda: all(each.of_type("behind") for each in followers["en"]), "readers to be told of it")
-        assert service.http.get("/readyz").json()["parts"]["feed"]["silent"] == ["en"]
-        cluster.promoted("en", old)
+        until(lambda: all(each.of_type("behind") for each in followers[hit]), "readers to be told of it")
+        assert service.http.get("/readyz").json()["parts"]["feed"]["silent"] == [hit]
+        cluster.promoted(hit, old)
         before = [len(each.accepted) for each in publishers]
         if fault == "killed":
             old.start()
@@ -97,7 +102,7 @@ def test_a_shard_that_fails_over_is_the_only_one_behind(service: Service, cluste
         for publisher in publishers:
             publisher.finish()
         check_histories(service, publishers, [each for group in followers.values() for each in group], SIZE)
-        for code in ("it", "ar"):
+        for code in set(CODES) - {hit}:
             for follower in followers[code]:
                 assert not follower.of_type("behind"), f"{code} is on a shard that was well"
                 assert len(follower.of_type("snapshot")) == 1
@@ -135,6 +140,17 @@ def replica_of(node: Node) -> int:
     return int(about.get("master_port", 0))
 
 
+def test_a_cluster_is_not_taken_for_a_single_redis(service: Service, cluster: Cluster) -> None:
+    check_redis("STOPPRESS_REDIS_URL", cluster.url)
+    with pytest.raises(SettingsError, match="is of a Cluster: expected a URL such as redis\\+cluster://"):
+        check_redis("STOPPRESS_REDIS_URL", f"redis://127.0.0.1:{cluster.nodes[0].port}")
+    with pytest.raises(SettingsError, match="knows a primary of slot"):
+        check_redis("STOPPRESS_REDIS_URL", f"redis+cluster://127.0.0.1:{free_port()}")
+    done = service.command("keys", "list", queue_url="")
+    assert (done.returncode, done.stderr.count("\n")) == (1, 1)
+    assert "STOPPRESS_QUEUE_URL is not set" in done.stderr
+
+
 def test_an_edition_moves_to_another_shard_while_it_is_published(service: Service, cluster: Cluster) -> None:
     source, target = cluster.primary("en"), cluster.primary("ar")
     with ExitStack() as stack:
@@ -154,6 +170,7 @@ def test_an_edition_moves_to_another_shard_while_it_is_published(service: Servic
         check_histories(service, publishers, [each for group in followers.values() for each in group], SIZE)
         for code in ("it", "ar"):
             assert not any(each.of_type("behind") for each in followers[code])
+    assert "the server ended the subscription" in service.log("web"), "nobody waited for three beats to be missed"
     channel = Keys.of("en").news
     assert target.redis.execute_command("PUBSUB SHARDNUMSUB", channel) == [(channel.encode(), 1)]
     assert source.redis.execute_command("PUBSUB SHARDNUMSUB", channel) == [(channel.encode(), 0)]

@@ -7,10 +7,12 @@ from pathlib import Path
 
 import pytest
 
+from service.errors import SettingsError
+from service.preflight import check_redis
 from service.store.keys import Keys
 from tests.integration.engines import SECONDS, Node, Sentinels, needs_redis_7
 from tests.integration.followers import Follower, Publisher, check_histories
-from tests.integration.harness import Service, until
+from tests.integration.harness import Service, free_port, until
 
 pytestmark = needs_redis_7
 
@@ -92,6 +94,8 @@ def test_a_primary_is_lost_under_load(service: Service, sentinels: Sentinels, fa
 def test_a_failover_begins_a_new_epoch_even_where_nothing_was_lost(service: Service, sentinels: Sentinels) -> None:
     made = service.publish("Before")
     old = sentinels.primary()
+    # Sentinels take some 8 s to make a replica of it, and here they may not at all: it goes on as a primary.
+    old.redis.acl_setuser("default", enabled=True, nopass=True, commands=["-replicaof", "-slaveof"])
     with Follower(service) as follower:
         sentinels.sentinels[0].redis.execute_command("SENTINEL FAILOVER", "news")
         new = sentinels.promoted(old)
@@ -100,11 +104,41 @@ def test_a_failover_begins_a_new_epoch_even_where_nothing_was_lost(service: Serv
         assert len(set(epochs)) == 2
         assert new.redis.hget(Keys.of("en").meta, "epoch") == epochs[-1].encode()
         assert [item["id"] for item in follower.of_type("snapshot")[-1]["items"]] == [made["id"]]
+        assert old.role() == "master"
+        old.redis.acl_setuser("default", enabled=True, nopass=True, commands=["+replicaof", "+slaveof"])
         replica_again(old)
         until(lambda: old.redis.info("replication")["master_link_status"] == "up", "a replica in step", SECONDS)
         after = service.publish("After")
         until(lambda: after["id"] in follower.ids(), "the next line, on the same socket")
         assert follower.connections == 1
+
+
+def test_what_is_wrong_with_sentinels_is_said_in_one_line_without_a_password(
+    sentinels: Sentinels, tmp_path: Path
+) -> None:
+    name, url = "STOPPRESS_REDIS_URL", sentinels.url
+    check_redis(name, url)
+    sentinels.primary().redis.acl_setuser(
+        "ann", enabled=True, passwords=["+hunter2"], keys=["*"], channels=["*"], commands=["+@all"]
+    )
+    check_redis(name, url.replace("://", "://ann:hunter2@"))
+    nobody = f"redis+sentinel://:hunter2@127.0.0.1:{free_port()}/news"
+    wrong = {
+        url.replace("/news", "/other"): "knows a primary of the service other now",
+        nobody: "knows a primary of the service news now",
+        url.replace("://", "://ann:hunter3@"): "refuses the password",
+        f"redis+cluster://127.0.0.1:{sentinels.nodes[0].port}": "knows a primary of slot",
+    }
+    for given, expected in wrong.items():
+        with pytest.raises(SettingsError, match=expected) as refusal:
+            check_redis(name, given)
+        assert refusal.value.detail.startswith(f"{name}: ")
+        assert "hunter" not in refusal.value.detail
+    with Service(tmp_path, redis_url=url) as service:
+        done = service.command("keys", "list", redis_url=nobody)
+    assert done.returncode == 1
+    assert done.stderr.count("\n") == 1
+    assert "hunter" not in done.stderr
 
 
 def test_without_enough_replicas_in_time_it_is_not_said_to_be_accepted(service: Service, sentinels: Sentinels) -> None:
