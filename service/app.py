@@ -21,7 +21,7 @@ from service.domain.edition import parse_editions
 from service.domain.ticker import Ticker
 from service.gateway.door import Door
 from service.gateway.drain import drain_first
-from service.gateway.feed import Feed
+from service.gateway.feed import Feed, Feeds
 from service.gateway.hub import Hub
 from service.gateway.replay import Replay
 from service.newsroom.auth import admit_reader
@@ -31,7 +31,7 @@ from service.routes import routes
 from service.settings import Settings
 from service.store import reach
 from service.store.accounts import Accounts
-from service.store.connect import blocking, streaming
+from service.store.connect import alike, blocking, of_edition, queueing, streaming
 from service.store.items import Items
 from service.store.outbox import Outbox, breaking_queue
 from service.tasks import Tasks
@@ -50,7 +50,7 @@ class Gateway:
 
     door: Door
     hub: Hub
-    feed: Feed
+    feed: Feeds
 
 
 def create_app(settings: Settings, *, turn_seconds: float = 1.0) -> Starlette:
@@ -61,15 +61,25 @@ def create_app(settings: Settings, *, turn_seconds: float = 1.0) -> Starlette:
     @asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[dict[str, Any]]:
         redis, news, side = blocking(url), streaming(url, answer_seconds=None), streaming(url)
-        queue = breaking_queue(blocking(settings.queue_url) if settings.queue_url else redis)
+        queue = breaking_queue(queueing(settings, redis))
         accounts = Accounts(redis, settings.admin_key)
-        newsroom = Newsroom(editions, accounts, Items(redis, editions), Outbox(redis, queue))
+        newsroom = Newsroom(
+            editions,
+            accounts,
+            Items(redis, editions, settings.wait_replicas),
+            Outbox(redis, queue, settings.wait_replicas),
+        )
         landings = Landings()
 
         tickers = {code: Ticker(edition) for code, edition in editions.items()}
         replay = Replay(side)
         hub = Hub(tickers, replay, drain_seconds=settings.drain_seconds, turn_seconds=turn_seconds)
-        feed = Feed(news, tickers, hub, [landings.heard])
+        feed = Feeds(
+            [
+                Feed(of_edition(news, group[0]), {code: tickers[code] for code in group}, hub, [landings.heard])
+                for group in alike(news, editions)
+            ]
+        )
         gateway = Gateway(Door(settings, editions, hub), hub, feed)
 
         async def readers_key(header: str | None, edition: str) -> None:
@@ -78,15 +88,19 @@ def create_app(settings: Settings, *, turn_seconds: float = 1.0) -> Starlette:
         process = f"{socket.gethostname()}.{os.getpid()}.{secrets.token_hex(2)}"
 
         async def tell_reach() -> None:
+            await asyncio.gather(*(tell_reach_of(group) for group in alike(side, editions)))
+
+        async def tell_reach_of(group: list[str]) -> None:
             while True:
                 await asyncio.sleep(REACH_SECONDS)
                 now_ms = time.time_ns() // 1_000_000
                 try:
-                    await reach.write(side, process, {code: hub.sheet(code, now_ms) for code in editions})
+                    sheets = {code: hub.sheet(code, now_ms) for code in group}
+                    await reach.write(of_edition(side, group[0]), process, sheets)
                 except (RedisError, OSError) as error:
                     log.debug("reach not written", error=str(error))
 
-        loops = {"feed": feed.run, "hub": hub.run, "replay": replay.run, "reach": tell_reach}
+        loops = {**feed.loops(), "hub": hub.run, "replay": replay.run, "reach": tell_reach}
         async with Tasks(loops) as tasks:
             with drain_first(hub, settings.drain_seconds):
                 yield {
@@ -100,10 +114,11 @@ def create_app(settings: Settings, *, turn_seconds: float = 1.0) -> Starlette:
                     "tasks": tasks,
                 }
             hub.dismiss()
-        try:
-            await reach.leave(side, process, list(editions))
-        except (RedisError, OSError) as error:
-            log.debug("reach not withdrawn", error=str(error))
+        for group in alike(side, editions):
+            try:
+                await reach.leave(of_edition(side, group[0]), process, group)
+            except (RedisError, OSError) as error:
+                log.debug("reach not withdrawn", error=str(error))
         for client in (news, side):
             await client.aclose()
         redis.close()

@@ -170,6 +170,14 @@ class UnavailableError(StoppressError):
     title = "Unavailable"
 
 
+class UnconfirmedError(StoppressError):
+    """It may have been accepted, but that is not safe yet: sending the same again says more."""
+
+    code = "unconfirmed"
+    status = 503
+    title = "Unconfirmed"
+
+
 class OverCapacityError(UnavailableError):
     code = "over-capacity"
     title = "Over capacity"

@@ -8,20 +8,19 @@ from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import fields
 from pathlib import Path
-from urllib.parse import urlsplit
 
-import redis
 from honcho.environ import parse_procfile
-from redis.backoff import NoBackoff
 from redis.exceptions import AuthenticationError, BusyLoadingError, NoPermissionError, RedisError
-from redis.retry import Retry
 
+from service.address import FORMS, Address
 from service.embedded import (
     make_data_folder,
     write_private,
 )
 from service.errors import SettingsError
 from service.settings import Settings
+from service.store.connect import at, blocking
+from service.store.keys import API_KEYS
 
 CLIENT_NAMES = {"STOPPRESS_KEY", "STOPPRESS_URL"}  # read by `stoppress publish` and its like, not by the service
 
@@ -92,29 +91,41 @@ def _bind(host: str, port: int) -> int:
 
 
 def check_redis(name: str, url: str) -> None:
-    """Raise SettingsError unless the Redis at `url` lets us in. Its message holds no password."""
-    parts = urlsplit(url)
+    """Raise SettingsError unless the Redis at `url` lets us in and is what the URL says. Holds no password."""
     try:
-        where = parts.path if parts.scheme == "unix" else f"{parts.hostname or 'localhost'}:{parts.port or 6379}"
-        client = redis.Redis.from_url(url, socket_connect_timeout=5, socket_timeout=5, retry=Retry(NoBackoff(), 0))
+        address = Address.parse(url)
+        client = blocking(url, answer_seconds=5)
     except ValueError:
         raise SettingsError(f"{name}: expected a URL such as redis://host:6379/0, got one with a bad part") from None
+    where, form = address.where, FORMS[address.engine]
     try:
         with client:
             client.ping()
+            about = at(client, API_KEYS).info()
     except (BusyLoadingError, NoPermissionError):
         return  # it is there, and the processes wait for it or say which command it refuses
     except AuthenticationError:
-        problem = "refuses the password" if parts.password else "asks for a password"
+        problem = "refuses the password" if address.has_password else "asks for a password"
         raise SettingsError(
-            f"{name}: the Redis at {where} {problem}: expected a URL such as redis://user:password@host:6379/0"
+            f"{name}: the Redis at {where} {problem}: expected a URL such as {form.replace('://', '://user:password@')}"
         ) from None
     except (RedisError, OSError) as error:
+        if address.engine != "single":
+            raise SettingsError(
+                f"{name}: {error}: expected a URL such as {form}, and all that it names to run"
+            ) from None
         reason = error.__cause__ or error.__context__ or error
         said = getattr(reason, "strerror", None) or type(reason).__name__
         raise SettingsError(
             f"{name}: no Redis answers at {where} ({said}): start it there, or unset {name} to do without it"
         ) from None
+
+    if address.engine == "single" and about.get("cluster_enabled"):
+        raise SettingsError(f"{name}: the Redis at {where} is of a Cluster: expected a URL such as {FORMS['cluster']}")
+    if address.engine == "cluster" and int(about["redis_version"].partition(".")[0]) < 7:
+        raise SettingsError(
+            f"{name}: expected a Cluster of Redis 7.0 or later (sharded pub/sub), got {about['redis_version']}"
+        )
 
 
 def read_admin_key(data: Path) -> str:

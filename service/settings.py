@@ -8,13 +8,12 @@ from pathlib import Path
 from typing import Literal, TypeVar
 from urllib.parse import urlsplit
 
+from service.address import Address
 from service.errors import SettingsError
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 LOOPBACK: tuple[Network, ...] = (ipaddress.ip_network("127.0.0.0/8"), ipaddress.ip_network("::1/128"))
-
-REDIS_SCHEMES = ("redis", "rediss", "unix")
 
 N = TypeVar("N", int, float)
 C = TypeVar("C", bound=str)
@@ -29,6 +28,7 @@ class Settings:
     data: Path = Path("data")
     redis_url: str | None = None
     queue_url: str | None = None
+    wait_replicas: int = 0
     admin_key: str | None = None
     editions: Path | None = None
     web_processes: int = 1
@@ -48,12 +48,14 @@ class Settings:
             SettingsError: a value is wrong; the message names the variable, what was expected and what came.
         """
         port = "STOPPRESS_PORT" if env.get("STOPPRESS_PORT") else "PORT"
+        redis_url, queue_url = _redis_urls(env)
         return cls(
             host=env.get("STOPPRESS_HOST") or "127.0.0.1",
             port=_number(env, port, 8000, low=0, high=65535),
             data=Path(env.get("STOPPRESS_DATA") or "data"),
-            redis_url=_redis_url(env, "STOPPRESS_REDIS_URL"),
-            queue_url=_redis_url(env, "STOPPRESS_QUEUE_URL"),
+            redis_url=redis_url,
+            queue_url=queue_url,
+            wait_replicas=_number(env, "STOPPRESS_WAIT_REPLICAS", 0, low=0, high=100),
             admin_key=_admin_key(env),
             editions=Path(env["STOPPRESS_EDITIONS"]) if env.get("STOPPRESS_EDITIONS") else None,
             web_processes=_number(env, "STOPPRESS_WEB_PROCESSES", os.cpu_count() or 1, low=1, high=256),
@@ -128,20 +130,29 @@ def _choice(env: Mapping[str, str], name: str, default: C, choices: tuple[C, ...
     raise SettingsError(f"{name}: expected one of {', '.join(choices)}, got {text!r}")
 
 
-def _redis_url(env: Mapping[str, str], name: str) -> str | None:
+def _redis_urls(env: Mapping[str, str]) -> tuple[str | None, str | None]:
+    """The URLs of the log's Redis and of the queue's."""
+    log, queue = (_address(env, f"STOPPRESS_{name}_URL") for name in ("REDIS", "QUEUE"))
+    if queue is not None and queue.engine == "cluster":
+        raise SettingsError(
+            "STOPPRESS_QUEUE_URL: expected one Redis or a Sentinel service, got a Cluster: RQ does not run on one"
+        )
+    if log is not None and log.engine == "cluster" and queue is None:
+        raise SettingsError(
+            "STOPPRESS_QUEUE_URL is not set: expected one Redis or a Sentinel service for the queue beside the Cluster "
+            "of STOPPRESS_REDIS_URL: RQ does not run on a Cluster"
+        )
+    return log.url if log else None, queue.url if queue else None
+
+
+def _address(env: Mapping[str, str], name: str) -> Address | None:
     text = env.get(name)
     if not text:
         return None
-    # The value may hold a password: say its form, not its text.
-    expected = f"{name}: expected a URL such as redis://host:6379/0"
     try:
-        parts = urlsplit(text)
-        sound = bool(parts.hostname or parts.path) and parts.port != 0  # reading the port checks it
-    except ValueError:
-        raise SettingsError(f"{expected}, got none") from None
-    if parts.scheme not in REDIS_SCHEMES or not sound:
-        raise SettingsError(f"{expected}, got one with scheme {parts.scheme!r}")
-    return text
+        return Address.parse(text)
+    except ValueError as error:
+        raise SettingsError(f"{name}: {error}") from None
 
 
 def _admin_key(env: Mapping[str, str]) -> str | None:

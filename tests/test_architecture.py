@@ -13,10 +13,11 @@ from service.store.outbox import APPEND_JOB
 ROOT = Path(__file__).parent.parent
 
 # What a package may import of the project, itself aside. What is not listed may import nothing of it.
-FOUNDATION = {"service.errors", "service.settings"}
+FOUNDATION = {"service.address", "service.errors", "service.settings"}
 RUNTIME = FOUNDATION | {"service.logs", "service.tasks"}
 ALLOWED: dict[str, set[str]] = {
-    "service.settings": {"service.errors"},
+    "service.address": set(),
+    "service.settings": {"service.address", "service.errors"},
     "service.errors": set(),
     "service.logs": FOUNDATION,
     "service.tasks": set(),
@@ -35,7 +36,7 @@ ALLOWED: dict[str, set[str]] = {
     "service.tail": FOUNDATION | {"service.domain", "service.client"},
     "service.embedded": FOUNDATION,
     "service.child": FOUNDATION | {"service.embedded"},
-    "service.preflight": FOUNDATION | {"service.embedded"},
+    "service.preflight": FOUNDATION | {"service.embedded", "service.store"},
     "service.up": FOUNDATION | {"service.embedded", "service.child", "service.preflight"},
     "service.demo": FOUNDATION
     | {"service.domain", "service.api_client", "service.client", "service.tail", "service.up"},

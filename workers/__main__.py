@@ -17,21 +17,23 @@ from redis.exceptions import OutOfMemoryError, ReadOnlyError, RedisError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 from rq import Queue, SimpleWorker
 from rq.defaults import DEFAULT_LOGGING_DATE_FORMAT
-from rq.exceptions import InvalidJobOperation, NoSuchJobError
+from rq.exceptions import InvalidJobOperation, NoSuchJobError, StopRequested
 from rq.job import Job
 from rq.serializers import JSONSerializer
 
 from service import logs
 from service.errors import SettingsError, StoppressError
 from service.settings import Settings
-from service.store.connect import blocking
+from service.store.connect import queueing
 from service.store.outbox import BREAKING, JOB_SECONDS
 from workers.clock import Clock
 from workers.context import Context, context
 from workers.fanout import release
 
-# How long RQ waits in one BLMOVE before it shows that it lives.
-WORKER_TTL_SECONDS = 60
+# RQ waits in one BLMOVE for this less 15 s: so short that a server that answers nothing is soon taken for dead.
+WORKER_TTL_SECONDS = 17
+# Beyond a BLMOVE's own time.
+ANSWER_SECONDS = 2
 # How often it shows that it lives while it works.
 HEARTBEAT_SECONDS = 10
 LONGEST_PAUSE_SECONDS = 5.0
@@ -41,13 +43,18 @@ OUTAGES = (RedisConnectionError, RedisTimeoutError, ReadOnlyError, OutOfMemoryEr
 log = structlog.get_logger(__name__)
 
 
+def is_outage(error: BaseException) -> bool:
+    """Whether it is Redis that fails; a primary that has lost its replicas (min-replicas-to-write) does, too."""
+    return isinstance(error, OUTAGES) or (isinstance(error, RedisError) and "NOREPLICAS" in str(error))
+
+
 class Outage(logging.Filter):
     """Redis gone from under RQ is one line in the log, not a traceback: its message says all there is to know."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Take the traceback from a record about an error of Redis; everything is logged."""
         error = record.exc_info[1] if record.exc_info else None
-        if isinstance(error, OUTAGES):
+        if error is not None and is_outage(error):
             record.msg = f"{record.getMessage()}: {error or type(error).__name__}"
             record.args = None
             record.exc_info = None
@@ -64,6 +71,11 @@ class BreakingWorker(SimpleWorker):
     shown_state: str | None = None
     # RQ's own pause between two attempts to reach Redis grows to a minute; news waits no longer than Redis is away.
     max_connection_wait_time = 1.0
+
+    @property
+    def connection_timeout(self) -> int:
+        """How long RQ waits for an answer, if that is longer than what the connection was made with."""
+        return self.dequeue_timeout + ANSWER_SECONDS
 
     @classmethod
     def asked(cls) -> bool:
@@ -88,7 +100,7 @@ class BreakingWorker(SimpleWorker):
 
     def handle_exception(self, job: Job, *exc_info: type[BaseException] | BaseException | TracebackType | None) -> None:
         """Log why a job failed. Without Redis none succeeds; the change waits in the outbox and is woken again."""
-        if isinstance(exc_info[1], OUTAGES):
+        if isinstance(exc_info[1], BaseException) and is_outage(exc_info[1]):
             log.warning("job lost Redis", job=job.id, error=str(exc_info[1]) or type(exc_info[1]).__name__)
         elif isinstance(exc_info[1], (InvalidJobOperation, NoSuchJobError)):
             # The answer to its end was lost with a connection, and RQ asked again: it was done, and is gone.
@@ -106,15 +118,25 @@ def work(settings: Settings, name: str) -> None:
     """Take jobs until told to stop. RQ's worker gives up when Redis fails under it; this starts it again."""
     if name != BREAKING:
         raise SettingsError(f"expected one of the queues {BREAKING}, got {name!r}")
-    url = settings.queue_url or settings.require_redis_url()
     context()
     logging.getLogger("rq.worker").addFilter(Outage())
+    # RQ's handler of signals stays when its worker has given up: between two of them it raises right here.
+    with suppress(StopRequested):
+        _take_jobs(settings, name)
+    # What was accepted at the last moment goes out before the end: the next start may be a while off.
+    for code in context().editions:
+        with suppress(RedisError, OSError):
+            release(context(), code)
+    log.info("worker stopped", queue=name)
+
+
+def _take_jobs(settings: Settings, name: str) -> None:
     pause = 0.1
     while not BreakingWorker.asked():
         started = time.monotonic()
         try:
             # A wake-up lost in a dead connection costs a second: the sweep sends another.
-            redis = blocking(url, answer_seconds=WORKER_TTL_SECONDS + 10)
+            redis = queueing(settings, answer_seconds=WORKER_TTL_SECONDS - 15 + ANSWER_SECONDS)
             queue = Queue(name, connection=redis, serializer=JSONSerializer, default_timeout=JOB_SECONDS)
             worker = BreakingWorker([queue], connection=redis, serializer=JSONSerializer, worker_ttl=WORKER_TTL_SECONDS)
             worker.log_job_description = False
@@ -125,11 +147,6 @@ def work(settings: Settings, name: str) -> None:
         pause = 0.1 if time.monotonic() - started > 10 else min(pause * 2, LONGEST_PAUSE_SECONDS)
         if not BreakingWorker.asked():
             time.sleep(pause)
-    # What was accepted at the last moment goes out before the end: the next start may be a while off.
-    with suppress(RedisError, OSError):
-        for code in context().editions:
-            release(context(), code)
-    log.info("worker stopped", queue=name)
 
 
 async def keep_time(settings: Settings) -> None:

@@ -9,12 +9,12 @@ import os
 import secrets
 import socket
 import time
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
 from typing import cast
 
 import msgspec
 import structlog
-from redis.asyncio import Redis as AsyncRedis
 from redis.exceptions import RedisError
 
 from service.domain import lifecycle
@@ -22,7 +22,7 @@ from service.domain.instant import format_ms
 from service.domain.lifecycle import Entry
 from service.errors import ConflictError, StoppressError
 from service.store import log as store
-from service.store.connect import streaming
+from service.store.connect import AsyncStore, alike, at, of_edition, streaming
 from service.store.keys import CLOCK_LEASE, Keys
 from service.store.script import Script
 from service.tasks import Tasks
@@ -38,6 +38,8 @@ SWEEP_MS = 1_000
 MOST_WAKEUPS = 1_000
 # The alarm wakes the sleeper; should its message be lost with a connection, this is how late it can be.
 LONGEST_SLEEP_SECONDS = 30.0
+# After so much silence the alarms' connection is asked whether it lives, and given as long to say so.
+QUIET_SECONDS = 2.0
 # How soon what was refused is tried again.
 REFUSED_MS = 200
 DUE_AT_ONCE = 100
@@ -60,26 +62,25 @@ class Clock:
     def __init__(self, context: Context) -> None:
         self._context = context
         url = context.settings.require_redis_url()
-        self._redis: AsyncRedis = streaming(url)
-        self._alarms: AsyncRedis = streaming(url, answer_seconds=None)
+        self._redis: AsyncStore = streaming(url)
+        self._alarms: AsyncStore = streaming(url)
+        # Editions that live and fail together: what hangs on one shard must not keep another's waiting.
+        self._groups = alike(self._redis, context.editions)
         self._name = f"{socket.gethostname()}.{os.getpid()}.{secrets.token_hex(2)}"
         self._leads = asyncio.Event()
-        self._alarm = asyncio.Event()
+        self._alarm = {group[0]: asyncio.Event() for group in self._groups}
         # Entries that were due but had nothing to do, so that they are not looked at again and again.
         self._idle: dict[tuple[str, str], float] = {}
         # Each edition's latest kill when Redis was last asked to rewrite its append-only file.
-        self._scrubbed: Mapping[str, object] = {}
+        self._scrubbed: dict[str, Mapping[str, object]] = {}
 
     async def run(self, until: asyncio.Event) -> None:
         """Do everything until the event is set; then give up the lease."""
-        loops = {
-            "lease": self._lease,
-            "beat": self._beat,
-            "sweep": self._sweep,
-            "due": self._due,
-            "alarm": self._listen,
-            "scrub": self._scrub,
-        }
+        loops: dict[str, Callable[[], Awaitable[None]]] = {"lease": self._lease, "alarm": self._listen}
+        for group in self._groups:
+            of = f" {group[0]}" if len(self._groups) > 1 else ""
+            for name in ("beat", "sweep", "due", "scrub"):
+                loops[f"{name}{of}"] = partial(getattr(self, f"_{name}"), group)
         async with Tasks(loops):
             await until.wait()
         await self._resign()
@@ -87,7 +88,7 @@ class Clock:
     async def _resign(self) -> None:
         """Give up the lease, so that the clock that stands by need not wait for its end."""
         try:
-            await lease_script.arun(self._redis, [CLOCK_LEASE], [self._name, 0])
+            await lease_script.arun(at(self._redis, CLOCK_LEASE), [CLOCK_LEASE], [self._name, 0])
             await self._redis.aclose()
             await self._alarms.aclose()
         except (RedisError, OSError) as error:
@@ -96,44 +97,52 @@ class Clock:
     async def _lease(self) -> None:
         while True:
             try:
-                leads = bool(await lease_script.arun(self._redis, [CLOCK_LEASE], [self._name, LEASE_MS]))
+                redis = at(self._redis, CLOCK_LEASE)
+                leads = bool(await lease_script.arun(redis, [CLOCK_LEASE], [self._name, LEASE_MS]))
             except (RedisError, OSError) as error:
-                if self._leads.is_set():
-                    log.warning("lease lost", error=str(error) or type(error).__name__)
-                leads = False
+                # Who led goes on: the lease's shard may be the only one that fails, and two leaders do no harm.
+                leads = self._leads.is_set()
+                if leads:
+                    log.warning("lease not kept", error=str(error) or type(error).__name__)
             if leads and not self._leads.is_set():
                 log.info("leading", clock=self._name)
                 self._leads.set()
-                self._alarm.set()
+                self._ring()
             elif not leads and self._leads.is_set():
                 log.info("standing by", clock=self._name)
                 self._leads.clear()
             await asyncio.sleep(LEASE_MS / 3000)
 
-    async def _beat(self) -> None:
+    def _ring(self) -> None:
+        """Have every edition's due items looked at."""
+        for alarm in self._alarm.values():
+            alarm.set()
+
+    async def _beat(self, codes: list[str]) -> None:
         """Publish each edition's cursor once a second. Feeds take three missed ones for a dead subscription."""
         while True:
             await self._leads.wait()
             try:
-                at = format_ms(now_ms())
-                await asyncio.gather(*(store.beat(self._redis, code, at) for code in self._context.editions))
+                moment = format_ms(now_ms())
+                redis = of_edition(self._redis, codes[0])
+                await asyncio.gather(*(store.beat(redis, code, moment) for code in codes))
             except (RedisError, OSError) as error:
                 log.warning("no beat", error=str(error) or type(error).__name__)
             await asyncio.sleep(BEAT_SECONDS)
 
-    async def _sweep(self) -> None:
+    async def _sweep(self, codes: list[str]) -> None:
         """Wake a worker for what has waited too long in an outbox."""
         while True:
             await self._leads.wait()
             try:
-                for code in self._context.editions:
+                for code in codes:
                     await self._sweep_one(code)
             except (RedisError, OSError) as error:
                 log.warning("no sweep", error=str(error) or type(error).__name__)
             await asyncio.sleep(SWEEP_MS / 1000)
 
     async def _sweep_one(self, code: str) -> None:
-        oldest = await self._redis.lindex(Keys.of(code).outbox, 0)
+        oldest = await of_edition(self._redis, code).lindex(Keys.of(code).outbox, 0)
         if oldest is None:
             return
         waited = now_ms() - msgspec.json.decode(oldest, type=Entry).accepted
@@ -144,41 +153,43 @@ class Clock:
             log.warning("waited too long", edition=code, waited_ms=waited, queued=queued)
             await asyncio.to_thread(self._context.outbox.wake, code)
 
-    async def _scrub(self) -> None:
+    async def _scrub(self, codes: list[str]) -> None:
         """After a kill, have Redis rewrite its append-only file: the file still holds the commands with the text."""
         while True:
             await self._leads.wait()
             try:
-                if await self._scrub_once():
+                if await self._scrub_once(codes):
                     await asyncio.sleep(SCRUB_PAUSE_SECONDS)
             except (RedisError, OSError) as error:
                 log.warning("killed text stays in Redis's append-only file for now", error=str(error))
                 await asyncio.sleep(SCRUB_PAUSE_SECONDS)
             await asyncio.sleep(SCRUB_SECONDS)
 
-    async def _scrub_once(self) -> bool:
+    async def _scrub_once(self, codes: list[str]) -> bool:
         """Ask for a rewrite if there was a kill since the last one that this process asked for; whether it did."""
         # Read before the rewrite: what is killed while it runs gets one of its own.
-        killed = {code: await self._redis.hget(Keys.of(code).meta, "killed") for code in self._context.editions}
-        if killed == self._scrubbed or not any(killed.values()):
+        redis = of_edition(self._redis, codes[0])
+        killed = {code: await redis.hget(Keys.of(code).meta, "killed") for code in codes}
+        if killed == self._scrubbed.get(codes[0]) or not any(killed.values()):
             return False
-        about = await self._redis.info("persistence")
+        about = await redis.info("persistence")
         if about["aof_enabled"]:
             if about["aof_rewrite_in_progress"] or about["aof_rewrite_scheduled"]:
                 return False
-            await self._redis.bgrewriteaof()
+            await redis.bgrewriteaof()
             log.info("append-only file is rewritten after a kill")
-        self._scrubbed = killed
+        self._scrubbed[codes[0]] = killed
         return True
 
-    async def _due(self) -> None:
+    async def _due(self, codes: list[str]) -> None:
         """Release embargoes and expire lines at their moment, by sleeping until the next one."""
         while True:
             await self._leads.wait()
             # Cleared before looking: an alarm that comes while we look is not lost.
-            self._alarm.clear()
+            alarm = self._alarm[codes[0]]
+            alarm.clear()
             try:
-                nearest = await self._look()
+                nearest = await self._look(codes)
             except (RedisError, OSError) as error:
                 log.warning("due items unknown", error=str(error) or type(error).__name__)
                 nearest = now_ms() + 200
@@ -187,16 +198,16 @@ class Clock:
                 seconds = min(max((nearest - now_ms()) / 1000, 0.0), seconds)
             try:
                 async with asyncio.timeout(seconds):
-                    await self._alarm.wait()
+                    await alarm.wait()
             except TimeoutError:
                 pass
 
-    async def _look(self) -> int | None:
-        """Handle what is due in every edition; return when the next is."""
+    async def _look(self, codes: list[str]) -> int | None:
+        """Handle what is due in these editions; return when the next is."""
         nearest: int | None = None
-        for code in self._context.editions:
+        for code in codes:
             most = DUE_AT_ONCE + len(self._idle)
-            rows = await self._redis.zrange(Keys.of(code).due, 0, most - 1, withscores=True)
+            rows = await of_edition(self._redis, code).zrange(Keys.of(code).due, 0, most - 1, withscores=True)
             scores = [(member.decode(), score) for member, score in cast(list[tuple[bytes, float]], rows)]
             waiting = [(item_id, int(ms)) for item_id, ms in scores if self._idle.get((code, item_id)) != ms]
             moment = now_ms()
@@ -232,14 +243,21 @@ class Clock:
     async def _listen(self) -> None:
         """Hear that something earlier is due now."""
         while True:
-            pubsub = self._alarms.pubsub()
+            # A Cluster passes what is published on to all its nodes: one subscription hears every shard's alarms.
+            pubsub = at(self._alarms, CLOCK_LEASE).pubsub()
             try:
                 await pubsub.subscribe(*(Keys.of(code).alarm for code in self._context.editions))
                 while True:
                     # The confirmation of the subscription counts as an alarm: one may have been missed before it.
-                    if await pubsub.get_message(timeout=None) is not None:
-                        self._alarm.set()
-            except (RedisError, OSError) as error:
+                    if await pubsub.get_message(timeout=QUIET_SECONDS) is not None:
+                        self._ring()
+                        continue
+                    # Silence is normal here, and looks like a dead server's.
+                    await pubsub.ping()
+                    async with asyncio.timeout(QUIET_SECONDS):
+                        while (await pubsub.get_message(timeout=None))["type"] != "pong":
+                            self._ring()
+            except (RedisError, OSError, TimeoutError) as error:
                 log.warning("alarms not heard", error=str(error) or type(error).__name__)
                 await asyncio.sleep(0.2)
             finally:

@@ -4,12 +4,11 @@ import os
 from dataclasses import dataclass
 from functools import cache
 
-from redis import Redis
 from rq import Queue
 
 from service.domain.edition import Editions, parse_editions
 from service.settings import Settings
-from service.store.connect import blocking
+from service.store.connect import Store, blocking, queueing
 from service.store.items import Items
 from service.store.outbox import Outbox, breaking_queue
 
@@ -20,7 +19,7 @@ class Context:
 
     settings: Settings
     editions: Editions
-    redis: Redis
+    redis: Store
     queue: Queue
     outbox: Outbox
     items: Items
@@ -30,7 +29,7 @@ class Context:
         """Connect. Nothing is sent until it is used."""
         editions = parse_editions(settings.read_editions(), str(settings.editions))
         redis = blocking(settings.require_redis_url())
-        queue = breaking_queue(blocking(settings.queue_url) if settings.queue_url else redis)
+        queue = breaking_queue(queueing(settings, redis))
         return cls(settings, editions, redis, queue, Outbox(redis, queue), Items(redis, editions))
 
 

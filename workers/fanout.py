@@ -5,6 +5,7 @@ import time
 import structlog
 
 from service.store import log as store
+from service.store.connect import of_edition
 from workers.context import Context
 
 log = structlog.get_logger(__name__)
@@ -17,7 +18,7 @@ def release(context: Context, code: str) -> int:
         # Taken out of the editions file while its last changes waited: they stay in the outbox, none is lost.
         log.warning("edition is not configured here", edition=code)
         return 0
-    appended = store.append(context.redis, edition)
+    appended = store.append(of_edition(context.redis, code), edition)
     now_ms = time.time_ns() // 1_000_000
     for change in appended:
         log.info(

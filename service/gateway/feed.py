@@ -1,4 +1,4 @@
-"""Feed: Redis pub/sub in, Hub out. One per web process.
+"""Feed: Redis pub/sub in, Hub out. One per web process; on a Cluster one for each edition, whose shard may fail alone.
 
 Subscribe, then read, then follow, dropping what was seen: a change that falls between two of these steps is in one of
 them. A hole in the seqs is filled from the stream before anything later goes out. The beat, which comes every second
@@ -7,7 +7,7 @@ on the same channel as the news, is the only proof that the subscription is aliv
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Protocol
 
 import msgspec
@@ -22,12 +22,16 @@ from service.domain.instant import format_ms
 from service.domain.ticker import Past, Ticker
 from service.errors import MalformedError
 from service.store import log as store
+from service.store.connect import engine
 from service.store.keys import Keys
 
 # Three beats may be late or lost before the Feed takes itself for deaf.
 SILENCE_SECONDS = 3.0
 # How many changes one read of a hole asks for.
 HOLE = 500
+# A Redis Cluster ends a sharded subscription when the slot has gone to another shard.
+ENDED = ("unsubscribe", "sunsubscribe")
+BEGUN = ("subscribe", "ssubscribe")
 
 log = structlog.get_logger(__name__)
 
@@ -39,16 +43,16 @@ class Audience(Protocol):
 
     def changed(self, ticker: Ticker, past: Past) -> None: ...
     def restarted(self, ticker: Ticker) -> None: ...
-    def behind(self, since: str) -> None: ...
-    def live_again(self) -> None: ...
+    def behind(self, since: str, editions: Iterable[str]) -> None: ...
+    def live_again(self, editions: Iterable[str]) -> None: ...
 
 
 class SilentFeedError(Exception):
-    """Nothing was heard for too long: the subscription is taken for dead."""
+    """Nothing was heard for too long, or the server ended the subscription: it is taken for dead."""
 
 
 class Feed:
-    """Follows every edition's log and keeps its ticker. `run` never returns."""
+    """Follows the logs of editions that live together, and keeps their tickers. `run` never returns."""
 
     def __init__(self, redis: Redis, tickers: Mapping[str, Ticker], hub: Audience, listeners: list[Listener]) -> None:
         self._redis = redis
@@ -59,6 +63,11 @@ class Feed:
         self._heard: dict[str, float] = {}
         self.following = False
         self.changed_ms = time.time_ns() // 1_000_000
+
+    @property
+    def name(self) -> str:
+        """The editions that it follows."""
+        return " ".join(self._tickers)
 
     def silent_editions(self) -> list[str]:
         """The editions whose beat has not been heard for too long; empty when all is well."""
@@ -87,7 +96,8 @@ class Feed:
             # The client has no time limit of its own, since it listens: each question has one here. A server that
             # takes a connection and answers nothing is dead, too.
             async with asyncio.timeout(SILENCE_SECONDS):
-                await pubsub.subscribe(*self._channels)
+                subscribe = pubsub.ssubscribe if engine(self._redis) == "cluster" else pubsub.subscribe
+                await subscribe(*self._channels)
                 await self._confirmed(pubsub)
             for ticker in self._tickers.values():
                 async with asyncio.timeout(SILENCE_SECONDS):
@@ -103,14 +113,22 @@ class Feed:
         left = len(self._channels)
         while left:
             message = await pubsub.get_message(timeout=SILENCE_SECONDS)
-            if message is not None and message["type"] == "subscribe":
+            if message is not None and message["type"] in BEGUN:
                 left -= 1
 
     async def _listen(self, pubsub: PubSub) -> None:
         beaten: set[str] = set()
         while True:
-            message = await pubsub.get_message(ignore_subscribe_messages=True, timeout=1.0)
-            if message is not None and (ticker := self._channels.get(message["channel"])) is not None:
+            # redis-py may reconnect in here, without a limit of its own.
+            async with asyncio.timeout(SILENCE_SECONDS):
+                message = await pubsub.get_message(timeout=1.0)
+            if message is not None and message["type"] in ENDED:
+                raise SilentFeedError("the server ended the subscription")
+            if message is not None and message["type"] in BEGUN:
+                # redis-py lost the connection and subscribed again: what was published in between was not heard.
+                async with asyncio.timeout(SILENCE_SECONDS):
+                    await self._catch_up(self._channels[message["channel"]])
+            elif message is not None and (ticker := self._channels.get(message["channel"])) is not None:
                 code = ticker.edition.code
                 self._heard[code] = time.monotonic()
                 async with asyncio.timeout(SILENCE_SECONDS):
@@ -154,6 +172,10 @@ class Feed:
             log.warning("the log went back", edition=code, was=ticker.seq, now=state.seq)
             await store.renew(self._redis, code, ticker.epoch, ticker.seq)
             state = await store.read(self._redis, code)
+        elif state.epoch == ticker.epoch and _differs(ticker, state):
+            log.warning("the log has another history", edition=code, seq=ticker.seq)
+            await store.renew(self._redis, code, ticker.epoch, store.ANY_SEQ)
+            state = await store.read(self._redis, code)
         if state.epoch == ticker.epoch and state.starts <= ticker.seq:
             for past in state.past:
                 if past.seq > ticker.seq:
@@ -190,7 +212,7 @@ class Feed:
         self.following = True
         self.changed_ms = time.time_ns() // 1_000_000
         log.info("following", editions=list(self._tickers))
-        self._hub.live_again()
+        self._hub.live_again(self._tickers)
 
     def _lost(self, error: Exception) -> None:
         if not self.following:
@@ -199,4 +221,32 @@ class Feed:
         self.following = False
         self.changed_ms = time.time_ns() // 1_000_000
         log.warning("news lost", error=str(error) or type(error).__name__)
-        self._hub.behind(format_ms(self.changed_ms))
+        self._hub.behind(format_ms(self.changed_ms), self._tickers)
+
+
+class Feeds:
+    """All Feeds of a process."""
+
+    def __init__(self, feeds: list[Feed]) -> None:
+        self._feeds = feeds
+
+    @property
+    def changed_ms(self) -> int:
+        """When one of them last lost or found its news."""
+        return max(feed.changed_ms for feed in self._feeds)
+
+    def silent_editions(self) -> list[str]:
+        """The editions whose beat has not been heard for too long; empty when all is well."""
+        return [code for feed in self._feeds for code in feed.silent_editions()]
+
+    def loops(self) -> dict[str, Callable[[], Awaitable[None]]]:
+        """What must run, by name."""
+        if len(self._feeds) == 1:
+            return {"feed": self._feeds[0].run}
+        return {f"feed {feed.name}": feed.run for feed in self._feeds}
+
+
+def _differs(ticker: Ticker, state: store.State) -> bool:
+    """Whether the log holds other changes than those heard, at the same seqs: a failover lost some of those."""
+    heard = {past.seq: past.payload for past in ticker.ring}
+    return any(heard.get(past.seq, past.payload) != past.payload for past in state.past)

@@ -8,7 +8,7 @@ transport is not drained is skipped, not queued for; it is brought up to date wh
 import asyncio
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 
 import structlog
 
@@ -86,6 +86,8 @@ class Audience:
         self.pending: list[Past] = []
         self.restarted = False
         self.passed = -1
+        # Since when the service hears no news of this edition; None while it does.
+        self.since: str | None = None
 
     def group(self, selection: Selection) -> Group:
         """The group of a selection, made when its first reader comes."""
@@ -102,8 +104,6 @@ class Hub:
         self, tickers: Mapping[str, Ticker], replay: Replay, *, drain_seconds: float = 30.0, turn_seconds: float = 1.0
     ) -> None:
         self.audiences = {code: Audience(ticker) for code, ticker in tickers.items()}
-        # Since when the service hears no news; None while it does.
-        self.since: str | None = None
         self.draining = False
         self.counts = Counts()
         self.addresses: Counter[str] = Counter()
@@ -115,7 +115,7 @@ class Hub:
         self._turn_seconds = turn_seconds
         self._turn = 0
         self._joined = 0
-        self._beat_all = False
+        self._beat_all: set[str] = set()
         self._wake = asyncio.Event()
         self._leaving: dict[Reader, int] = {}
 
@@ -149,17 +149,20 @@ class Hub:
             reader.acked = -1
         self._wake.set()
 
-    def behind(self, since: str) -> None:
-        """Say to everyone that the service hears no news."""
-        self.since = since
-        self._tell(websocket(encode(Behind(since=since))))
+    def behind(self, since: str, editions: Iterable[str]) -> None:
+        """Say to these editions' readers that the service hears no news."""
+        frame = websocket(encode(Behind(since=since)))
+        for code in editions:
+            self.audiences[code].since = since
+            self._tell(self.audiences[code], frame)
 
-    def live_again(self) -> None:
-        """Say to everyone that the news is back; a beat says so, once what was missed is delivered."""
-        if self.since is not None:
-            self.since = None
-            self._beat_all = True
-            self._wake.set()
+    def live_again(self, editions: Iterable[str]) -> None:
+        """Say to these editions' readers that the news is back; a beat says so, once what was missed is delivered."""
+        for code in editions:
+            if self.audiences[code].since is not None:
+                self.audiences[code].since = None
+                self._beat_all.add(code)
+                self._wake.set()
 
     # What readers do.
 
@@ -172,8 +175,8 @@ class Hub:
         self.addresses[reader.address] += 1
         self._joined += 1
         reader.slot = self._joined % TURNS
-        if self.since is not None and not reader.paused:
-            reader.transport.write(websocket(encode(Behind(since=self.since))))
+        if audience.since is not None and not reader.paused:
+            reader.transport.write(websocket(encode(Behind(since=audience.since))))
         if reader.seq < audience.ticker.seq:
             self._lag(reader)
             self._replay.begin(reader, self)
@@ -283,13 +286,12 @@ class Hub:
             for audience in self.audiences.values():
                 while audience.pending or audience.restarted:
                     await self._deliver(audience)
-            if self._beat_all:
-                self._beat_all = False
-                for audience in self.audiences.values():
-                    frame = self._beat_frame(audience)
-                    for reader in [member for group in audience.groups.values() for member in group.members]:
-                        if not reader.paused:
-                            reader.transport.write(frame)
+            while self._beat_all:
+                audience = self.audiences[self._beat_all.pop()]
+                frame = self._beat_frame(audience)
+                for reader in [member for group in audience.groups.values() for member in group.members]:
+                    if not reader.paused:
+                        reader.transport.write(frame)
             if loop.time() >= turn_at:
                 turn_at = loop.time() + self._turn_seconds
                 self._turn_wheel()
@@ -304,7 +306,9 @@ class Hub:
         if not self.draining:
             self.draining = True
             self._drain_turns = max(1, round(self._drain_seconds / self._turn_seconds))
-            self._tell(websocket(encode(Notice(code="draining", retry_in=int(self._drain_seconds * 1000)))))
+            notice = websocket(encode(Notice(code="draining", retry_in=int(self._drain_seconds * 1000))))
+            for audience in self.audiences.values():
+                self._tell(audience, notice)
         self._wake.set()
 
     def dismiss(self) -> None:
@@ -413,7 +417,7 @@ class Hub:
         slot = self._turn % TURNS
         for audience in self.audiences.values():
             # A beat says that the reader is live: not while the service itself is behind.
-            frame = PING if self.since is not None or audience.restarted else self._beat_frame(audience) + PING
+            frame = PING if audience.since is not None or audience.restarted else self._beat_frame(audience) + PING
             for reader in [reader for reader in audience.readers if reader.slot == slot]:
                 self._beat(reader, frame)
         for reader, turn in list(self._leaving.items()):
@@ -437,11 +441,10 @@ class Hub:
         # Readers that are not at the ticker's cursor are only pinged: a beat says "live up to here".
         reader.transport.write(frame if reader in reader.group.members else PING)
 
-    def _tell(self, frame: bytes) -> None:
-        for audience in self.audiences.values():
-            for reader in audience.readers:
-                if not reader.paused:
-                    reader.transport.write(frame)
+    def _tell(self, audience: Audience, frame: bytes) -> None:
+        for reader in audience.readers:
+            if not reader.paused:
+                reader.transport.write(frame)
 
     def _unack(self, group: Group, seq: int) -> None:
         group.acked[seq] -= 1

@@ -1,6 +1,7 @@
 """Replay: readers whose cursor is older than what is in memory, served from the stream in chunks, in turn.
 
-One task for all of them, so that a storm of old cursors costs Redis one read at a time.
+One task for all of them, so that a storm of old cursors costs Redis one read at a time; on a Cluster one for each
+edition, so that nobody waits for a shard that hangs but its own readers.
 """
 
 import asyncio
@@ -9,11 +10,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import structlog
-from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from service.domain.frames import Removed, websocket
 from service.store import log as store
+from service.store.connect import AsyncStore, Shards, of_edition
 
 if TYPE_CHECKING:
     from service.gateway.hub import Hub
@@ -34,40 +35,69 @@ class Return:
     refill: bool = False
 
 
+class Line:
+    """Those who wait for the same task."""
+
+    def __init__(self) -> None:
+        self.waiting: deque[Return] = deque()
+        self.wake = asyncio.Event()
+
+    def add(self, back: Return) -> None:
+        """Queue one more."""
+        self.waiting.append(back)
+        self.wake.set()
+
+
 class Replay:
     """Brings readers up to where memory begins, then hands them to the Hub."""
 
-    def __init__(self, redis: Redis) -> None:
+    def __init__(self, redis: AsyncStore) -> None:
         self._redis = redis
-        self._waiting: deque[Return] = deque()
+        self._lines: dict[str, Line] = {}
         # Those that have not drained: out of the queue, so that nobody waits behind them.
         self._parked: dict[Reader, Return] = {}
-        self._wake = asyncio.Event()
+        self._more = asyncio.Event()
 
     def begin(self, reader: "Reader", hub: "Hub") -> None:
         """Take on a reader that waits at `reader.seq`; nothing else is written to it until it is done."""
         reader.replaying = True
-        self._waiting.append(Return(reader, hub))
-        self._wake.set()
+        self._line(reader).add(Return(reader, hub))
 
     def drained(self, reader: "Reader") -> None:
         """A parked reader's transport is empty again: back into the queue."""
         back = self._parked.pop(reader, None)
         if back is not None:
-            self._waiting.append(back)
-            self._wake.set()
+            self._line(reader).add(back)
 
     def forget(self, reader: "Reader") -> None:
         """The connection is no more."""
         self._parked.pop(reader, None)
 
     async def run(self) -> None:
-        """Serve for ever, one chunk a reader, round robin."""
+        """Serve for ever."""
+        served: set[str] = set()
+        async with asyncio.TaskGroup() as tasks:
+            while True:
+                for name in self._lines.keys() - served:
+                    served.add(name)
+                    tasks.create_task(self._serve(self._lines[name]))
+                self._more.clear()
+                await self._more.wait()
+
+    def _line(self, reader: "Reader") -> Line:
+        name = reader.audience.ticker.edition.code if isinstance(self._redis, Shards) else ""
+        if name not in self._lines:
+            self._lines[name] = Line()
+            self._more.set()
+        return self._lines[name]
+
+    async def _serve(self, line: Line) -> None:
+        """Serve a line for ever, one chunk a reader, round robin."""
         while True:
-            if not self._waiting:
-                self._wake.clear()
-                await self._wake.wait()
-            back = self._waiting.popleft()
+            if not line.waiting:
+                line.wake.clear()
+                await line.wake.wait()
+            back = line.waiting.popleft()
             try:
                 more = await self._chunk(back)
             except (RedisError, OSError) as error:
@@ -77,7 +107,7 @@ class Replay:
             if more and back.reader.paused:
                 self._parked[back.reader] = back
             elif more:
-                self._waiting.append(back)
+                line.waiting.append(back)
 
     async def _chunk(self, back: Return) -> bool:
         """Serve one chunk; true while the reader needs more."""
@@ -87,7 +117,8 @@ class Replay:
         after, epoch, now = reader.seq, ticker.epoch, ticker.seq
         if after < 0 or ticker.covers(after):
             return self._done(back)
-        past = await store.replay(self._redis, ticker.edition.code, epoch, after, CHUNK)
+        code = ticker.edition.code
+        past = await store.replay(of_edition(self._redis, code), code, epoch, after, CHUNK)
         if reader.blocked():
             return not reader.ended()
         if past is None or ticker.epoch != epoch or reader.seq != after:

@@ -26,6 +26,7 @@ from service.newsroom.auth import bearer, require_edition
 from service.newsroom.landings import Landing
 from service.newsroom.queue import Call, Newsroom, now_ms
 from service.store.audit import of_item
+from service.store.connect import of_edition
 from service.store.items import Wanted
 from service.store.outbox import Accepted
 from service.store.reach import Reach
@@ -108,7 +109,7 @@ async def get_item(request: Request) -> Response:
         account = newsroom.staff(call)
         record = newsroom.items.get(request.path_params["id"])
         require_edition(account, record.edition)
-        redis = request.state.redis
+        redis = of_edition(request.state.redis, record.edition)
         reach = read_reach(redis, record.edition, record.id, record.item, now_ms()) if record.public else Reach(0, 0)
         return record, {
             **msgspec.to_builtins(record),

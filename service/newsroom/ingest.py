@@ -65,11 +65,11 @@ def _ingest(newsroom: Newsroom, account: Account, call: Call, wire: Wire, chosen
     if record.state == "killed" or (
         wire.status != "canceled" and record.source is not None and wire.order <= record.source
     ):
-        return _again(record)
+        return newsroom.had(record)
     accepted: Accepted | None = None
     for decided in _decide(edition, record, wire, account):
         accepted = newsroom.outbox.accept(decided, Attempt(call.address))
-    return accepted or _again(record)
+    return accepted or newsroom.had(record)
 
 
 def _decide(edition: Edition, record: Record, wire: Wire, account: Account) -> Iterator[Decision]:

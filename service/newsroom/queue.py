@@ -132,7 +132,7 @@ class Newsroom:
                 return before
             decision = decide(record, account.name)
             if decision is None:
-                return _again(record)
+                return self.had(record)
             try:
                 return self.outbox.accept(decision, attempt)
             except StaleError:
@@ -148,14 +148,16 @@ class Newsroom:
             record = self.items.get(decision.record.id)
             if record.origin is None or record.origin != decision.record.origin:
                 raise
-            return _again(record)
+            return self.had(record)
+
+    def had(self, record: Record) -> Accepted:
+        """Say of a record that it is what was asked for, as safely as if it were new."""
+        accepted = Accepted(record.id, record.version, record.state, public=record.public, again=True, rev=record.rev)
+        self.outbox.confirm(record.edition, accepted)
+        return accepted
 
     def _attempt(self, call: Call, account: Account) -> Attempt:
         return Attempt.keyed(call.address, account.name, call.idempotency_key, call.request)
-
-
-def _again(record: Record) -> Accepted:
-    return Accepted(record.id, record.version, record.state, public=record.public, again=True)
 
 
 def _origin(draft: Draft) -> str:

@@ -9,10 +9,10 @@ import secrets
 from typing import Literal, get_args
 
 import msgspec
-from redis import Redis
 
 from service.domain.instant import format_ms
 from service.errors import ConflictError, NotFoundError, UnauthenticatedError
+from service.store.connect import Store, at
 from service.store.keys import API_KEYS
 
 Role = Literal["reader", "ingest", "contributor", "editor", "chief"]
@@ -41,8 +41,8 @@ def digest(key: str) -> str:
 class Accounts:
     """The API keys in Redis, and the chief's key of the environment, which is in none."""
 
-    def __init__(self, redis: Redis, admin_key: str | None) -> None:
-        self._redis = redis
+    def __init__(self, redis: Store, admin_key: str | None) -> None:
+        self._redis = at(redis, API_KEYS)
         self._admin = digest(admin_key) if admin_key else None
 
     def authenticate(self, key: str) -> Account:

@@ -1,21 +1,27 @@
 """Items: the newsroom's view of what there is. Blocking reads of records, histories and listings."""
 
+import time
 from collections.abc import Iterator
 from typing import NamedTuple, cast
 
 import msgspec
 from redis import Redis
+from redis.exceptions import RedisError
 
 from service.domain.edition import Editions
 from service.domain.lifecycle import Record, State, Version
 from service.domain.ticker import Past
 from service.errors import NotFoundError, TakenError
+from service.store.connect import Shards, Store, at, of_edition
 from service.store.keys import Keys, claim
 from service.store.log import landed
+from service.store.script import Script
 
 # One listing looks at no more records than this; it then says where to go on.
 SCANNED = 1_000
 CHUNK = 100
+
+claim_script = Script("claim")
 
 _record = msgspec.json.Decoder(Record)
 _version = msgspec.json.Decoder(Version)
@@ -34,17 +40,39 @@ class Wanted(NamedTuple):
 class Items:
     """Reads records. An id is looked for in every edition, in one round trip: there are few editions."""
 
-    def __init__(self, redis: Redis, editions: Editions) -> None:
+    def __init__(self, redis: Store, editions: Editions, wait_replicas: int = 0) -> None:
         self._redis = redis
         self._editions = editions
+        self._wait_replicas = wait_replicas
+        # When each edition's shard failed last: it is asked after the others.
+        self._failed: dict[str, float] = {}
 
     def find(self, item_id: str) -> Record | None:
         """The record of `item_id`, or None."""
+        if isinstance(self._redis, Shards):
+            return self._find(self._redis, item_id)
         with self._redis.pipeline(transaction=False) as pipe:
             for code in self._editions:
                 pipe.hget(Keys.of(code).items, item_id)
             found = [raw for raw in pipe.execute() if raw is not None]
         return _record.decode(found[0]) if found else None
+
+    def _find(self, shards: Shards[Redis], item_id: str) -> Record | None:
+        """Look on one shard after the other. A failure matters only if the item is on none of those that answer."""
+        failure: RedisError | None = None
+        for code in sorted(self._editions, key=lambda code: self._failed.get(code, 0.0)):
+            try:
+                raw = of_edition(shards, code).hget(Keys.of(code).items, item_id)
+            except RedisError as error:
+                self._failed[code] = time.monotonic()
+                failure = error
+                continue
+            self._failed.pop(code, None)
+            if raw is not None:
+                return _record.decode(raw)
+        if failure is not None:
+            raise failure
+        return None
 
     def get(self, item_id: str) -> Record:
         """Raises:
@@ -60,18 +88,21 @@ class Items:
         record = self.find(item_id)
         if record is None:
             return None
-        return landed(self._redis, record.edition, item_id, version)
+        return landed(of_edition(self._redis, record.edition), record.edition, item_id, version)
 
     def claim(self, item_id: str, edition: str) -> None:
         """Take a caller's own id for an edition, for ever, so that it names one item among all editions.
 
         Raises:
             TakenError: it is another edition's.
+            UnconfirmedError: too few replicas said in time that they have it.
         """
         key = claim(item_id)
-        if self._redis.set(key, edition, nx=True):
-            return
-        holder = cast(bytes | None, self._redis.get(key)) or b""
+        redis = at(self._redis, key)
+        if self._wait_replicas:
+            holder = claim_script.spread(redis, [key], [item_id, edition], self._wait_replicas)
+        else:
+            holder = claim_script.run(redis, [key], [item_id, edition])
         if holder.decode() != edition:
             raise TakenError(
                 f"expected an id of its own, got {item_id}, which is taken in the edition {holder.decode()}"
@@ -80,7 +111,7 @@ class Items:
     def history(self, record: Record) -> list[Version]:
         """Every step of an item, oldest first; without its texts once it is killed."""
         fields = [f"{record.id}:{rev}" for rev in range(1, record.rev + 1)]
-        steps = self._redis.hmget(Keys.of(record.edition).versions, fields)
+        steps = of_edition(self._redis, record.edition).hmget(Keys.of(record.edition).versions, fields)
         return [_version.decode(step) for step in steps if step is not None]
 
     def search(self, wanted: Wanted, limit: int, before: tuple[int, str] | None) -> tuple[list[Record], str | None]:
@@ -108,7 +139,7 @@ class Items:
                 heads[code] = following
 
     def _walk(self, code: str, wanted: Wanted, before: tuple[int, str] | None) -> Iterator[tuple[int, Record]]:
-        keys = Keys.of(code)
+        keys, redis = Keys.of(code), of_edition(self._redis, code)
         top = wanted.until_ms if wanted.until_ms is not None else "+inf"
         if before is not None:
             top = min(before[0], top) if isinstance(top, int) else before[0]
@@ -117,12 +148,12 @@ class Items:
         while True:
             rows = cast(
                 list[tuple[bytes, float]],
-                self._redis.zrevrangebyscore(keys.changed, top, low, start=offset, num=CHUNK, withscores=True),
+                redis.zrevrangebyscore(keys.changed, top, low, start=offset, num=CHUNK, withscores=True),
             )
             if not rows:
                 return
             offset += len(rows)
-            records = self._redis.hmget(keys.items, [member for member, _ in rows])
+            records = redis.hmget(keys.items, [member for member, _ in rows])
             for (_, score), raw in zip(rows, records, strict=True):
                 if raw is None:
                     continue

@@ -4,16 +4,17 @@ An edition's keys share the hash tag `{<edition>}`, so that on a Cluster they li
 them all (Redis Cluster specification, "Hash tags").
 """
 
+from binascii import crc_hqx
 from typing import NamedTuple
 
-# Which editions' ids were taken by callers; and the API keys. Not of one edition, so each on a slot of its own.
+# Not of one edition, so each on a slot of its own.
 API_KEYS = "sp:keys"
 CLOCK_LEASE = "sp:clock"
 
 
 def claim(item_id: str) -> str:
-    """Which edition a caller's own id belongs to."""
-    return f"sp:id:{item_id}"
+    """The hash that says which edition a caller's own id belongs to: one of 16, so that they spread over shards."""
+    return f"sp:ids:{crc_hqx(item_id.encode(), 0) % 16:x}"
 
 
 class Keys(NamedTuple):
@@ -25,7 +26,8 @@ class Keys(NamedTuple):
     changed   zset  id by the time of its last change, for listings
     outbox    list  accepted changes that wait to be appended, oldest first (JSON)
     log       stream  public changes: id "<seq>-0", fields id, frame
-    meta      hash  epoch, seq, floor; killed: when which item was last, so that Redis's file is scrubbed of it
+    meta      hash  epoch, seq, floor; primary: the replication id of whoever appended or beat last;
+              killed: when which item was last, so that Redis's file is scrubbed of it
     live      hash  id -> the item's JSON for readers, of every line on air
     places    hash  id -> its seqs in the log, so that a kill finds them
     due       zset  id by the time (ms) at which the clock must look at it

@@ -11,11 +11,15 @@ from service.domain.edition import Edition
 from service.domain.frames import Beat, decode_news
 from service.domain.item import Item
 from service.domain.ticker import RING, Past
+from service.store.connect import engine
 from service.store.keys import Keys
 from service.store.script import Script
 
 # One step of the append script takes some 30 µs a change; Redis serves nobody else meanwhile.
 STEP = 100
+
+# Renews a log whatever its seq is.
+ANY_SEQ = 10**15
 
 append_script = Script("append")
 beat_script = Script("beat")
@@ -56,7 +60,7 @@ def append(redis: Redis, edition: Edition) -> list[Appended]:
     names = [keys.outbox, keys.log, keys.meta, keys.live, keys.places]
     appended: list[Appended] = []
     while True:
-        waiting, *rows = append_script.run(redis, names, [STEP, edition.log, new_epoch(), keys.news, "PUBLISH"])
+        waiting, *rows = append_script.run(redis, names, [STEP, edition.log, *_words(redis, keys.news)])
         for row in rows:
             seq, version, accepted_ms, item_id = row.decode().split(" ", 3)
             appended.append(Appended(int(seq), int(version), int(accepted_ms), item_id))
@@ -78,7 +82,8 @@ def landed(redis: Redis, edition: str, item_id: str, version: int) -> Past | Non
 async def beat(redis: AsyncRedis, edition: str, at: str) -> None:
     """Publish how far the log has got."""
     keys = Keys.of(edition)
-    await beat_script.arun(redis, [keys.meta, keys.log, keys.places], [new_epoch(), at, keys.news, "PUBLISH"])
+    epoch, *words = _words(redis, keys.news)
+    await beat_script.arun(redis, [keys.meta, keys.log, keys.places], [epoch, at, *words])
 
 
 async def renew(redis: AsyncRedis, edition: str, epoch: str, seq: int) -> None:
@@ -97,7 +102,7 @@ async def read(redis: AsyncRedis, edition: str) -> State:
         (epoch, seq, floor), lines, entries = await pipe.execute()
     if epoch is None:
         # Without a beat: this process would take its own for the clock's.
-        await beat_script.arun(redis, [keys.meta, keys.log, keys.places], [new_epoch(), "", "", "PUBLISH"])
+        await beat_script.arun(redis, [keys.meta, keys.log, keys.places], [new_epoch(), "", "", "", ""])
         return await read(redis, edition)
     past = [_past(entry) for entry in reversed(entries)]
     # Read to its end, the stream has everything above the floor; what is missing there was scrubbed by a kill.
@@ -118,6 +123,20 @@ async def replay(redis: AsyncRedis, edition: str, epoch: str, after: int, count:
     if now_epoch is None or now_epoch.decode() != epoch or after < int(floor):
         return None
     return [_past(entry) for entry in entries]
+
+
+def _words(redis: Redis | AsyncRedis, channel: str) -> list[str]:
+    """What the scripts must know of the engine: a new epoch, channel, how to publish, and an epoch after failover.
+
+    On a single Redis another replication id only means that it was restarted.
+    """
+    kind = engine(redis)
+    return [
+        new_epoch(),
+        channel,
+        "SPUBLISH" if kind == "cluster" else "PUBLISH",
+        "" if kind == "single" else new_epoch(),
+    ]
 
 
 def _past(entry: tuple[bytes, dict[bytes, bytes]]) -> Past:

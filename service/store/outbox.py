@@ -18,8 +18,9 @@ from rq import Queue
 from rq.serializers import JSONSerializer
 
 from service.domain.lifecycle import Decision
-from service.errors import ConflictError, KeyReusedError, StaleError, TakenError, UnavailableError
+from service.errors import ConflictError, KeyReusedError, StaleError, TakenError, UnavailableError, UnconfirmedError
 from service.store.audit import KEPT, AuditEntry
+from service.store.connect import Store, of_edition
 from service.store.keys import Keys, idempotency
 from service.store.script import Script
 
@@ -34,10 +35,10 @@ FAILED_SECONDS = 86_400
 # More than this waiting means that no worker works. Refused with 503 then: better than a Redis that fills up.
 MOST_WAITING = 100_000
 IDEMPOTENCY_SECONDS = 86_400
-
 log = structlog.get_logger(__name__)
 
 accept_script = Script("accept")
+confirm_script = Script("confirm")
 
 
 class Attempt(NamedTuple):
@@ -64,6 +65,7 @@ class Accepted(msgspec.Struct, frozen=True):
     state: str
     public: bool
     again: bool = False
+    rev: int = 0
 
 
 def breaking_queue(redis: Redis) -> Queue:
@@ -72,11 +74,15 @@ def breaking_queue(redis: Redis) -> Queue:
 
 
 class Outbox:
-    """Writes decisions. Blocking: the web process calls it in a thread."""
+    """Writes decisions. Blocking: the web process calls it in a thread.
 
-    def __init__(self, redis: Redis, queue: Queue) -> None:
+    With `wait_replicas`, what was accepted is known to that many replicas before `accept` returns.
+    """
+
+    def __init__(self, redis: Store, queue: Queue, wait_replicas: int = 0) -> None:
         self._redis = redis
         self._queue = queue
+        self._wait_replicas = wait_replicas
         self._together = queue.connection is redis
 
     def remembered(self, edition: str, attempt: Attempt) -> Accepted | None:
@@ -87,13 +93,16 @@ class Outbox:
         """
         if not attempt.key_digest:
             return None
-        found = cast(bytes | None, self._redis.get(idempotency(edition, attempt.key_digest)))
+        redis = of_edition(self._redis, edition)
+        found = cast(bytes | None, redis.get(idempotency(edition, attempt.key_digest)))
         if found is None:
             return None
         fingerprint, _, answer = found.decode().partition(" ")
         if fingerprint != attempt.fingerprint:
             raise _reused()
-        return _again(answer)
+        accepted = _again(answer)
+        self.confirm(edition, accepted)
+        return accepted
 
     def accept(self, decision: Decision, attempt: Attempt = Attempt()) -> Accepted:  # noqa: B008 - frozen
         """Write one decision.
@@ -102,6 +111,7 @@ class Outbox:
             StaleError, TakenError: somebody changed the item after the decision was made, or took its id.
             KeyReusedError: the Idempotency-Key was another request's.
             UnavailableError: nothing was accepted because too much waits.
+            UnconfirmedError: too few replicas said in time that they have it.
             RedisError: Redis did not answer; whether it was accepted is not known, sending it again is safe.
         """
         record = decision.record
@@ -139,13 +149,16 @@ class Outbox:
             KEPT,
             MOST_WAITING,
         ]
-        answer = self._run(names, values, record.edition if decision.entry else None)
-        accepted = Accepted(record.id, record.version, record.state, decision.entry is not None)
+        answer = self._run(record.edition, names, values, wake=decision.entry is not None)
+        accepted = Accepted(record.id, record.version, record.state, decision.entry is not None, rev=record.rev)
         match [part.decode() for part in answer]:
             case ["ok"]:
+                self.confirm(record.edition, accepted, values[7])
                 return accepted
             case ["again", text]:
-                return _again(text)
+                accepted = _again(text)
+                self.confirm(record.edition, accepted)
+                return accepted
             case ["reused"]:
                 raise _reused()
             case ["full"]:
@@ -168,27 +181,46 @@ class Outbox:
             case other:
                 raise AssertionError(f"accept.lua answered {other}")
 
+    def confirm(self, edition: str, accepted: Accepted, step: str | bytes | int = "") -> None:
+        """Wait until the replicas have a change: asked of whoever is the primary now, which must have it, too.
+
+        Raises:
+            UnconfirmedError: they do not say so in time, or a failover lost it.
+        """
+        if not self._wait_replicas:
+            return
+        keys = Keys.of(edition)
+        names = [keys.heads, keys.versions, keys.meta]
+        redis = of_edition(self._redis, edition)
+        if not confirm_script.spread(redis, names, [accepted.id, accepted.rev, step], self._wait_replicas):
+            raise UnconfirmedError(
+                "expected the new primary of Redis to have this: a failover may have lost it. Whether it was accepted "
+                "is not known; sending it again with the same id or Idempotency-Key is safe",
+                retry_after=2,
+            )
+
     def wake(self, edition: str) -> None:
         """Queue a wake-up for an edition's outbox."""
         self._enqueue(edition, None)
 
-    def _run(self, names: list[str], values: list[str | bytes | int], wake: str | None) -> list[bytes]:
-        if wake is None:
-            return accept_script.run(self._redis, names, values)  # type: ignore[no-any-return]
+    def _run(self, edition: str, names: list[str], values: list[str | bytes | int], *, wake: bool) -> list[bytes]:
+        redis = of_edition(self._redis, edition)
+        if not wake:
+            return accept_script.run(redis, names, values)  # type: ignore[no-any-return]
         if not self._together:
-            answer = accept_script.run(self._redis, names, values)
+            answer = accept_script.run(redis, names, values)
             try:
-                self._enqueue(wake, None)
+                self._enqueue(edition, None)
             except RedisError as error:
-                log.warning("queue unreachable, the sweep will wake it", edition=wake, error=str(error))
+                log.warning("queue unreachable, the sweep will wake it", edition=edition, error=str(error))
             return answer  # type: ignore[no-any-return]
-        with self._redis.pipeline(transaction=True) as pipe:
-            self._enqueue(wake, pipe)
+        with redis.pipeline(transaction=True) as pipe:
+            self._enqueue(edition, pipe)
             accept_script.queue(pipe, names, values)
             answer = pipe.execute(raise_on_error=False)[-1]
         if isinstance(answer, NoScriptError):
             # The wake-up is in the queue already; it finds what this writes, or nothing, and either is fine.
-            return accept_script.run(self._redis, names, values)  # type: ignore[no-any-return]
+            return accept_script.run(redis, names, values)  # type: ignore[no-any-return]
         if isinstance(answer, Exception):
             raise answer
         return answer  # type: ignore[no-any-return]

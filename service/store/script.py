@@ -10,6 +10,11 @@ from redis.asyncio import Redis as AsyncRedis
 from redis.client import Pipeline
 from redis.exceptions import NoScriptError
 
+from service.errors import UnconfirmedError
+
+# How long the replicas may take to say that they have a change: with the rest, less than the two seconds of an answer.
+REPLICAS_MS = 1_000
+
 
 class Script:
     """`service/store/lua/<name>.lua`. The file is read when first used, not at import."""
@@ -32,6 +37,30 @@ class Script:
             return redis.evalsha(self.sha, len(keys), *keys, *args)
         except NoScriptError:
             return redis.eval(self.source, len(keys), *keys, *args)
+
+    def spread(self, redis: Redis, keys: list[str], args: list[Any], replicas: int) -> Any:
+        """Run it, if it writes, and WAIT until that many replicas have it: on the same connection, as WAIT takes it.
+
+        Raises:
+            UnconfirmedError: fewer have it in time.
+        """
+        with redis.pipeline(transaction=False) as pipe:
+            self.queue(pipe, keys, args)
+            pipe.wait(replicas, REPLICAS_MS)
+            answer, reached = pipe.execute(raise_on_error=False)
+        if isinstance(answer, NoScriptError):
+            redis.script_load(self.source)
+            return self.spread(redis, keys, args, replicas)
+        for each in (answer, reached):
+            if isinstance(each, Exception):
+                raise each
+        if reached < replicas:
+            raise UnconfirmedError(
+                f"expected {replicas} replicas of Redis to have this within {REPLICAS_MS} ms, got {reached}. Whether "
+                "it was accepted is not known; sending it again with the same id or Idempotency-Key is safe",
+                retry_after=2,
+            )
+        return answer
 
     async def arun(self, redis: AsyncRedis, keys: list[str], args: list[Any]) -> Any:
         """Run it on an asyncio client."""

@@ -39,6 +39,9 @@ async def refused(request: Request, error: Exception) -> Response:
 async def unreachable(request: Request, error: Exception) -> Response:
     """Answer when Redis does not: nothing is said to be accepted that may not be."""
     log.warning("redis unavailable", path=request.url.path, error=str(error) or type(error).__name__)
+    if "NOREPLICAS" in str(error):
+        few = "expected as many replicas as Redis's min-replicas-to-write says, got fewer. Nothing was accepted"
+        return problem(UnavailableError(few, retry_after=2))
     return problem(
         UnavailableError(
             "expected Redis to answer: it does not. Whether this was accepted is not known; "

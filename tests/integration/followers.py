@@ -94,6 +94,9 @@ class Publisher:
     # Other answers: the status, the seconds that it took, the Retry-After.
     refused: list[tuple[int, float, str | None]] = field(default_factory=list)
     stop: threading.Event = field(default_factory=threading.Event)
+    edition: str = "en"
+    # Between two lines, in seconds.
+    pause: float = 0.0
 
     def __enter__(self) -> Self:
         self._thread = threading.Thread(target=self._run, daemon=True)
@@ -118,9 +121,10 @@ class Publisher:
             while not self.stop.is_set():
                 self._publish(http, f"{self.name}-{number}")
                 number += 1
+                self.stop.wait(self.pause)
 
     def _publish(self, http: httpx.Client, item_id: str) -> None:
-        body = {"edition": "en", "headline": f"Line {item_id}", "id": item_id, "expires": None}
+        body = {"edition": self.edition, "headline": f"Line {item_id}", "id": item_id, "expires": None}
         while True:
             started = time.monotonic()
             try:
@@ -134,6 +138,69 @@ class Publisher:
             self.refused.append((status, time.monotonic() - started, retry))
             # As soon as may be: a real editor waits as long as she is told to.
             self.stop.wait(0.02) if not self.stop.is_set() else time.sleep(0.02)
+
+
+class History:
+    """What one reader has been told, taken in as a page does it, and checked on the way."""
+
+    def __init__(self, follower: Follower) -> None:
+        # The lines that the reader has now, by id; and every id that it ever had.
+        self.lines: dict[str, dict[str, Any]] = {}
+        self.seen: set[str] = set()
+        # The ids in the order in which their items came.
+        self.order: list[str] = []
+        epoch, seq = "", -1
+        told: set[tuple[str, int]] = set()
+        for _, message in list(follower.messages):
+            if message["type"] not in ("snapshot", "item", "remove"):
+                continue
+            now, place = message["cursor"].split(".")
+            if message["type"] == "snapshot":
+                assert now != epoch or int(place) >= seq, "no snapshot goes back within an epoch"
+                self.lines = {item["id"]: item for item in message["items"]}
+                # What the snapshot of an epoch holds comes no second time in it.
+                told = {(item["id"], item["version"]) for item in message["items"]} | (told if now == epoch else set())
+                self.seen |= set(self.lines)
+            else:
+                assert now == epoch, "a new epoch begins with a snapshot"
+                assert int(place) > seq, "in order, and nothing twice"
+                if message["type"] == "item":
+                    item = message["item"]
+                    assert (item["id"], item["version"]) not in told, "nothing twice within an epoch"
+                    told.add((item["id"], item["version"]))
+                    self.lines[item["id"]] = item
+                    self.seen.add(item["id"])
+                    self.order.append(item["id"])
+                else:
+                    self.lines.pop(message["id"], None)
+            epoch, seq = now, int(place)
+
+    def shown(self, size: int) -> list[dict[str, Any]]:
+        """The first lines, as a page sorts them."""
+        lines = sorted(self.lines.values(), key=lambda item: (item["pinned"], item["publishedAt"], item["id"]))
+        return lines[::-1][:size]
+
+
+def check_histories(service: Service, publishers: list[Publisher], followers: list[Follower], size: int) -> None:
+    """Wait for everyone to have everything that was accepted; then: nothing twice, in order, equal to a snapshot."""
+    for follower in followers:
+        mine = [publisher for publisher in publishers if publisher.edition == follower.edition]
+        accepted = {item_id for publisher in mine for item_id in publisher.accepted}
+        until(
+            lambda each=follower, accepted=accepted: accepted <= History(each).seen,
+            "a reader to have everything that was accepted",
+            60,
+        )
+        history = History(follower)
+        for publisher in mine:
+            ids = [item_id for item_id in history.order if item_id in publisher.accepted]
+            assert ids == [item_id for item_id in publisher.accepted if item_id in set(ids)], "in order of acceptance"
+        fresh = service.http.get(f"/v1/editions/{follower.edition}/ticker").json()
+        until(
+            lambda each=follower, fresh=fresh: History(each).shown(size) == fresh["items"],
+            "what a reader has to equal a fresh snapshot",
+        )
+        assert follower.connections == 1, "the socket stayed"
 
 
 def logged(service: Service) -> list[str]:

@@ -22,6 +22,7 @@ from websockets.typing import Origin, Subprotocol
 from service.embedded import EmbeddedRedis
 from service.settings import Settings
 from service.store.accounts import Accounts, Role
+from service.store.connect import blocking
 
 T = TypeVar("T")
 
@@ -117,8 +118,14 @@ class Service:
         self.may_fail: set[str] = set()
 
     def __enter__(self) -> Self:
-        self.redis_server.start()
-        self.redis = Redis.from_url(self.redis_server.url)
+        if (url := self.settings.get("queue_url") or self.settings.get("redis_url")) and "redis_url" in self.settings:
+            # An engine that the test started: where RQ's queue lives.
+            redis = blocking(url)
+            assert isinstance(redis, Redis)
+            self.redis = redis
+        else:
+            self.redis_server.start()
+            self.redis = Redis.from_url(self.redis_server.url)
         return self
 
     def __exit__(
@@ -149,7 +156,7 @@ class Service:
             "host": "127.0.0.1",
             "port": str(self.port),
             "data": str(self.folder / "data"),
-            "redis_url": self.redis_server.url,
+            "redis_url": self.settings.get("redis_url") or self.redis_server.url,
             "admin_key": KEY,
             "web_processes": "1",
             "drain_seconds": "0",

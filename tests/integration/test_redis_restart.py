@@ -152,3 +152,27 @@ def test_a_log_that_went_back_gets_a_new_epoch(running: Service) -> None:
         assert after["cursor"].split(".")[0] != before.split(".")[0]
         assert {item["id"] for item in after["items"]} == {each["id"] for each in made[:3]}
         screen.item(running.publish("Goes on")["id"])
+
+
+def test_a_log_with_another_history_gets_a_new_epoch(running: Service) -> None:
+    made = [running.publish(f"Line {number}") for number in range(3)]
+    keys = Keys.of("en")
+    with running.screen() as screen:
+        before = screen.next()["cursor"]
+        # As a failover may leave it: at the seq of a change that readers have seen there is another one, and one more.
+        entries = running.redis.xrange(keys.log)
+        frames = [fields[b"frame"] for _, fields in entries]
+        other = frames[2].replace(made[2]["id"].encode(), b"another")
+        further = other.replace(b"another", b"one-more").replace(
+            made[2]["cursor"].encode(), before[:-1].encode() + b"4"
+        )
+        with running.redis.pipeline(transaction=True) as pipe:
+            pipe.delete(keys.log)
+            for seq, frame in enumerate([*frames[:2], other, further], start=1):
+                pipe.xadd(keys.log, {"frame": frame}, id=f"{seq}-0")
+            pipe.hset(keys.meta, "seq", 4)
+            pipe.execute()
+        running.redis.execute_command("CLIENT", "KILL", "TYPE", "pubsub")
+        after = screen.find(lambda message: message["type"] == "snapshot")
+        assert after["cursor"].split(".")[0] != before.split(".")[0]
+        screen.item(running.publish("Goes on")["id"])

@@ -13,16 +13,25 @@ from redis.client import PubSub
 from redis.exceptions import RedisError
 
 from service.domain import lifecycle
+from service.domain.edition import Editions
 from service.domain.instant import format_ms
 from service.domain.item import Change
 from service.domain.lifecycle import Decision, Record
 from service.embedded import EmbeddedRedis
-from service.errors import ConflictError, KeyReusedError, StaleError, TakenError, UnavailableError
+from service.errors import (
+    ConflictError,
+    KeyReusedError,
+    StaleError,
+    TakenError,
+    UnavailableError,
+    UnconfirmedError,
+)
 from service.settings import Settings
 from service.store import log as store
 from service.store import outbox as outbox_module
+from service.store.items import Items
 from service.store.keys import CLOCK_LEASE, Keys, idempotency
-from service.store.outbox import Attempt, Outbox, breaking_queue
+from service.store.outbox import Attempt, Outbox, breaking_queue, confirm_script
 from tests.unit.samples import EN, HOUR_MS, NOW_MS, draft
 from workers.clock import lease_script
 
@@ -395,6 +404,105 @@ def test_one_clock_at_a_time_holds_the_lease(redis: Redis) -> None:
     assert redis.get(CLOCK_LEASE) == b"one", "nobody gives up another's lease"
     ask("one", 0)
     assert ask("two", 60_000) == 1
+
+
+# Another primary: append.lua and beat.lua behind Sentinels or on a Cluster
+
+
+@pytest.fixture
+def replicated(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(store, "engine", lambda redis: "sentinel")
+
+
+@pytest.mark.usefixtures("replicated")
+@pytest.mark.parametrize("first", ["append", "beat"])
+def test_a_log_of_another_primary_starts_over(redis: Redis, outbox: Outbox, url: str, first: str) -> None:
+    def again() -> None:
+        if first == "beat":
+            run(lambda client: store.beat(client, "en", "now"), url)
+        store.append(redis, EN)
+
+    outbox.accept(line("a"))
+    again()
+    epoch, primary = redis.hmget(KEYS.meta, "epoch", "primary")
+    assert primary.decode() == redis.info("replication")["master_replid"]
+    outbox.accept(line("b"))
+    again()
+    assert redis.hget(KEYS.meta, "epoch") == epoch, "the same primary: readers go on"
+    redis.hset(KEYS.meta, "primary", "another")
+    outbox.accept(line("c"))
+    with listening(redis, KEYS.news) as news:
+        again()
+        cursors = [msgspec.json.decode(each)["cursor"] for each in heard(news)]
+    after, seq, floor, now = redis.hmget(KEYS.meta, "epoch", "seq", "floor", "primary")
+    assert after != epoch
+    assert (seq, floor, now) == (b"3", b"2", primary)
+    assert list(frames(redis)) == [b"3-0"], "nothing that names the old epoch can be replayed"
+    assert cursors == ([f"{after.decode()}.2"] if first == "beat" else []) + [f"{after.decode()}.3"]
+    assert sorted(redis.hkeys(KEYS.live)) == [b"a", b"b", b"c"], "what is on air stays"
+
+
+@pytest.mark.usefixtures("replicated")
+def test_an_acl_without_info_only_turns_the_check_off(redis: Redis, outbox: Outbox, url: str) -> None:
+    redis.acl_setuser("narrow", enabled=True, nopass=True, keys=["*"], channels=["*"], commands=["+@all", "-info"])
+    outbox.accept(line("a"))
+    with Redis.from_url(url, username="narrow", password="any") as narrow:
+        assert [each.id for each in store.append(narrow, EN)] == ["a"]
+    assert redis.hget(KEYS.meta, "primary") is None
+    redis.acl_deluser("narrow")
+
+
+def test_a_restart_of_a_single_redis_is_none_of_that(redis: Redis, outbox: Outbox) -> None:
+    outbox.accept(line("a"))
+    store.append(redis, EN)
+    assert redis.hget(KEYS.meta, "primary") is None
+
+
+# confirm.lua, claim.lua and WAIT
+
+
+def test_what_too_few_replicas_have_is_not_said_to_be_accepted(redis: Redis) -> None:
+    waiting = Outbox(redis, breaking_queue(redis), wait_replicas=1)
+    attempt = Attempt("127.0.0.1", "digest", "fingerprint")
+    decision = line("a")
+    for _ in range(2):
+        with pytest.raises(UnconfirmedError, match=r"expected 1 replicas .* got 0"):
+            waiting.accept(decision, attempt)
+        with pytest.raises(UnconfirmedError):
+            waiting.remembered("en", attempt)
+    assert redis.llen(KEYS.outbox) == 1, "it may have been accepted, and once only"
+    items = Items(redis, Editions({"en": EN}), wait_replicas=1)
+    for _ in range(2):
+        with pytest.raises(UnconfirmedError):
+            items.claim("a", "en")
+
+
+def test_a_confirmation_knows_whether_this_server_has_the_change(redis: Redis, outbox: Outbox) -> None:
+    def has(item_id: str, rev: int, step: bytes | str = "") -> bool:
+        names = [KEYS.heads, KEYS.versions, KEYS.meta]
+        return bool(confirm_script.run(redis, names, [item_id, rev, step]))
+
+    first = line("a")
+    step = msgspec.json.encode(first.history)
+    assert not has("a", 1, step)
+    outbox.accept(first)
+    assert has("a", 1, step)
+    assert has("a", 1)
+    assert not has("a", 1, b"another's change at the same rev")
+    assert not has("a", 2)
+    second = update(first.record, "Second")
+    outbox.accept(second)
+    assert has("a", 1, step), "it went on from here"
+    outbox.accept(act(second.record, "kill"))
+    assert has("a", 1, step), "a kill takes the history, and overtakes what it held"
+
+
+def test_an_id_is_claimed_once(redis: Redis) -> None:
+    items = Items(redis, Editions({"en": EN}))
+    for _ in range(2):
+        items.claim("a", "en")
+    with pytest.raises(TakenError, match="taken in the edition en"):
+        items.claim("a", "ar")
 
 
 # Script

@@ -435,9 +435,9 @@ async def _any_schedule(world: World) -> None:
                 case ["restart"]:
                     world.begin(dice.choice((0, 1, 4, 10, 25)))
                 case ["behind"]:
-                    world.hub.behind("2026-11-24T03:00:00.000Z")
+                    world.hub.behind("2026-11-24T03:00:00.000Z", ["en"])
                     if dice.random() < 0.7:
-                        world.hub.live_again()
+                        world.hub.live_again(["en"])
                 case ["yield"]:
                     for _ in range(dice.choice((1, 1, 2, 3, 8, 30))):
                         await asyncio.sleep(0)
@@ -448,7 +448,7 @@ async def _any_schedule(world: World) -> None:
             each.drain()
         await world.settle()
         world.check()
-        world.hub.live_again()
+        world.hub.live_again(["en"])
         # One more change reaches all of them in the same pass: nobody was forgotten.
         world.publish("last", section="politics", regions=("asia",), urgency=1)
         await world.settle()

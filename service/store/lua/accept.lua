@@ -61,7 +61,8 @@ else
 end
 redis.call('XADD', KEYS[10], 'MAXLEN', '~', ARGV[16], '*', 'entry', ARGV[12])
 if ARGV[13] ~= '' then
-  local answer = cjson.encode({id = id, version = tonumber(ARGV[4]), state = ARGV[5], public = ARGV[9] ~= ''})
+  local answer = cjson.encode({id = id, version = tonumber(ARGV[4]), state = ARGV[5], public = ARGV[9] ~= '',
+    rev = tonumber(ARGV[3])})
   redis.call('SET', KEYS[11], ARGV[13] .. ' ' .. answer, 'EX', ARGV[14])
 end
 return {'ok'}
