@@ -71,7 +71,7 @@ class Newsroom:
             record = self.items.find(draft.id) if own_id and draft.id is not None else None
             if record is None or record.origin != origin:
                 raise
-            return _again(record)
+            return self.had(record)
         if own_id:
             # Only now: a line that is refused must not keep its id from another edition.
             self.items.claim(decision.record.id, edition.code)

@@ -28,15 +28,19 @@ BUGS = {
         "service.gateway.feed",
         (
             (
-                "                await pubsub.subscribe(",
+                "                subscribe = pubsub.ssubscribe",
                 "                for ticker in self._tickers.values():\n"
                 "                    await self._catch_up(ticker)\n"
                 "                await asyncio.sleep(0.3)\n"
-                "                await pubsub.subscribe(",
+                "                subscribe = pubsub.ssubscribe",
             ),
             (
                 "                    await self._catch_up(ticker)\n            now =",
                 "                    pass\n            now =",
+            ),
+            (
+                '                    await self._catch_up(self._channels[message["channel"]])',
+                "                    pass",
             ),
             ("        while ticker.seq < up_to:", "        while False:"),
         ),
@@ -72,7 +76,7 @@ BUGS = {
                 "        waiting, *rows = append_script.run(",
                 "        _publish(redis, keys)\n        waiting, *rows = append_script.run(",
             ),
-            ("new_epoch(), keys.news, ", "new_epoch(), 'nobody', "),
+            ("edition.log, *_words(redis, keys.news)", "edition.log, *_words(redis, 'nobody')"),
             (
                 "\n\ndef landed(",
                 """

@@ -617,7 +617,6 @@ def test_a_lost_answer_can_be_had_again_after_the_lines_time_is_past(service: Se
     assert (refused.status_code, refused.json()["path"]) == (422, f"$.{field}")
 
 
-
 def test_another_text_under_a_taken_id_is_refused(service: Service) -> None:
     body = {"id": "own-id-2", "headline": "Mine"}
     assert post(service, body).status_code == 202
