@@ -1,6 +1,7 @@
 """Redis behind Sentinels fails over under load: the same sockets go on, and what was answered with 202 is not lost."""
 
 import signal
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -10,6 +11,7 @@ import pytest
 from service.errors import SettingsError
 from service.preflight import check_redis
 from service.store.keys import Keys
+from service.store.primary import LOOK_SECONDS
 from tests.integration.engines import SECONDS, Node, Sentinels, needs_redis_7
 from tests.integration.followers import Follower, History, Publisher, check_histories
 from tests.integration.harness import Service, free_port, until
@@ -142,6 +144,19 @@ def publish_through(service: Service, item_id: str) -> str:
     body = {"edition": "en", "headline": "After", "id": item_id}
     until(lambda: service.http.post("/v1/items", json=body).status_code == 202, "a line to be accepted", SECONDS)
     return item_id
+
+
+def test_a_service_that_runs_needs_no_sentinel_until_the_primary_fails(service: Service, sentinels: Sentinels) -> None:
+    service.publish("Before")
+    for sentinel in sentinels.sentinels:
+        sentinel.kill()
+    with service.screen() as screen:
+        screen.next()
+        # New connections, too.
+        sentinels.nodes[0].redis.execute_command("CLIENT", "KILL", "TYPE", "normal")
+        ends = time.monotonic() + 3 * LOOK_SECONDS
+        while time.monotonic() < ends:
+            screen.item(service.publish("Goes on")["id"])
 
 
 def test_what_is_wrong_with_sentinels_is_said_in_one_line_without_a_password(
