@@ -82,7 +82,7 @@ def at(store: C | Shards[C], key: str) -> C:
 
 def of_edition(store: C | Shards[C], edition: str) -> C:
     """The client for all keys of an edition."""
-    return at(store, Keys.of(edition).meta)
+    return store.at(Keys.of(edition).meta) if isinstance(store, Shards) else store
 
 
 def engine(redis: Redis | AsyncRedis) -> Engine:

@@ -59,32 +59,33 @@ class Directory:
         Raises:
             ConnectionError: nobody knows of a primary now.
         """
-        for host in self._candidates():
+        said = "none is named"
+        for host in list(self._hosts):
             try:
                 with Redis(*host, retry=Retry(NoBackoff(), 0), **self._options()) as guide:
                     answer = guide.execute_command(*self._question())
-            except (RedisError, OSError):
+            except (RedisError, OSError) as error:
+                said = str(error)
                 continue
             if (found := self._understand(host, answer, slot)) is not None:
                 return found
-        raise self._unknown(slot)
+        raise self._unknown(slot, said)
 
     async def afind(self, slot: int | None) -> Host:
         """As `find`, for asyncio."""
-        for host in self._candidates():
+        said = "none is named"
+        for host in list(self._hosts):
             try:
                 async with AsyncRedis(
                     host=host[0], port=host[1], retry=AsyncRetry(NoBackoff(), 0), **self._options()
                 ) as guide:
                     answer = await guide.execute_command(*self._question())  # type: ignore[no-untyped-call]
-            except (RedisError, OSError):
+            except (RedisError, OSError) as error:
+                said = str(error)
                 continue
             if (found := self._understand(host, answer, slot)) is not None:
                 return found
-        raise self._unknown(slot)
-
-    def _candidates(self) -> list[Host]:
-        return list(self._hosts)
+        raise self._unknown(slot, said)
 
     def _options(self) -> dict[str, Any]:
         guide = {"socket_connect_timeout": GUIDE_SECONDS, "socket_timeout": GUIDE_SECONDS}
@@ -111,9 +112,9 @@ class Directory:
             self._hosts = sorted(hosts, key=lambda host: host != asked)
         return found
 
-    def _unknown(self, slot: int | None) -> ConnectionError:
+    def _unknown(self, slot: int | None, said: str) -> ConnectionError:
         of = f"the service {self.address.service}" if slot is None else f"slot {slot}"
-        return ConnectionError(f"nobody at {self.address.where} knows a primary of {of} now")
+        return ConnectionError(f"nobody at {self.address.where} knows a primary of {of} now ({said.rstrip('.')})")
 
 
 class Place:
@@ -136,14 +137,23 @@ class Place:
         """Where to connect to."""
         # What a server told is tried once, since it may be wrong.
         told, self._told = self._told, None
-        self.host = told or self.directory.find(self.slot)
+        try:
+            self.host = told or self.directory.find(self.slot)
+        except ConnectionError:
+            # With nobody to ask, the last one is tried: it says itself whether it is a primary still.
+            if self.host is None:
+                raise
         self.looked = time.monotonic()
         return self.host
 
     async def afind(self) -> Host:
         """As `find`, for asyncio."""
         told, self._told = self._told, None
-        self.host = told or await self.directory.afind(self.slot)
+        try:
+            self.host = told or await self.directory.afind(self.slot)
+        except ConnectionError:
+            if self.host is None:
+                raise
         self.looked = time.monotonic()
         return self.host
 

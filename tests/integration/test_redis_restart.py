@@ -110,6 +110,20 @@ def test_publishing_without_redis_is_refused_and_nothing_is_lost(running: Servic
     running.publish("Accepted again")
 
 
+def test_with_an_fsync_a_second_a_redis_that_is_killed_loses_nothing_either(running: Service) -> None:
+    running.redis.config_set("appendfsync", "everysec")
+    pid = running.redis_server.pid
+    assert pid is not None
+    body = {"edition": "en", "headline": "A line"}
+    accepted = [running.http.post("/v1/items", json=body | {"id": f"line-{number}"}) for number in range(20)]
+    os.kill(pid, signal.SIGKILL)
+    until(lambda: running.redis_server.returncode is not None, "Redis to be dead")
+    running.redis_server.respawn()
+    running.wait_ready()
+    listed = running.http.get("/v1/items").json()["items"]
+    assert {item["id"] for item in listed} == {answer.json()["id"] for answer in accepted}
+
+
 def test_a_subscription_that_dies_is_noticed_and_its_hole_filled(running: Service) -> None:
     with running.screen() as screen:
         screen.next()

@@ -1,6 +1,7 @@
 """Redis behind Sentinels fails over under load: the same sockets go on, and what was answered with 202 is not lost."""
 
 import signal
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -10,8 +11,9 @@ import pytest
 from service.errors import SettingsError
 from service.preflight import check_redis
 from service.store.keys import Keys
+from service.store.primary import LOOK_SECONDS
 from tests.integration.engines import SECONDS, Node, Sentinels, needs_redis_7
-from tests.integration.followers import Follower, Publisher, check_histories
+from tests.integration.followers import Follower, History, Publisher, check_histories
 from tests.integration.harness import Service, free_port, until
 
 pytestmark = needs_redis_7
@@ -113,6 +115,50 @@ def test_a_failover_begins_a_new_epoch_even_where_nothing_was_lost(service: Serv
         assert follower.connections == 1
 
 
+@pytest.mark.parametrize("service", ["0"], indirect=True)
+def test_readers_are_put_right_when_a_failover_loses_what_they_have_seen(
+    service: Service, sentinels: Sentinels
+) -> None:
+    kept = service.publish("Kept")["id"]
+    old = sentinels.primary()
+    old.redis.wait(2, 10_000)
+    # No replica can follow any more.
+    old.redis.acl_setuser("default", enabled=True, nopass=True, commands=["-psync", "-sync"])
+    old.redis.execute_command("CLIENT", "KILL", "TYPE", "replica")
+    with Follower(service) as follower:
+        lost = service.publish("Lost")["id"]
+        until(lambda: lost in follower.ids(), "the line that will be lost")
+        old.kill()
+        sentinels.promoted(old)
+        # As many as were lost, so that the seqs alone look as if nothing had happened.
+        after = [publish_through(service, f"after-{number}") for number in range(3)]
+        until(lambda: set(after) <= set(History(follower).lines), "the lines of the new primary", SECONDS)
+        history = History(follower)
+        assert set(history.lines) == {kept, *after}
+        assert lost in history.seen
+        assert follower.connections == 1
+
+
+def publish_through(service: Service, item_id: str) -> str:
+    """Publish until it is accepted."""
+    body = {"edition": "en", "headline": "After", "id": item_id}
+    until(lambda: service.http.post("/v1/items", json=body).status_code == 202, "a line to be accepted", SECONDS)
+    return item_id
+
+
+def test_a_service_that_runs_needs_no_sentinel_until_the_primary_fails(service: Service, sentinels: Sentinels) -> None:
+    service.publish("Before")
+    for sentinel in sentinels.sentinels:
+        sentinel.kill()
+    with service.screen() as screen:
+        screen.next()
+        # New connections, too.
+        sentinels.nodes[0].redis.execute_command("CLIENT", "KILL", "TYPE", "normal")
+        ends = time.monotonic() + 3 * LOOK_SECONDS
+        while time.monotonic() < ends:
+            screen.item(service.publish("Goes on")["id"])
+
+
 def test_what_is_wrong_with_sentinels_is_said_in_one_line_without_a_password(
     sentinels: Sentinels, tmp_path: Path
 ) -> None:
@@ -145,6 +191,7 @@ def test_without_enough_replicas_in_time_it_is_not_said_to_be_accepted(service: 
     body = {"id": "mine", "edition": "en", "headline": "Not yet safe"}
     key = {"idempotency-key": "once"}
     nameless = {"edition": "en", "headline": "Nor is this"}
+    unwanted = service.publish("Not wanted")["id"]
     primary = sentinels.primary()
     replicas = [node for node in sentinels.nodes if node is not primary]
     # The Sentinels see all is well with the primary, so there is no failover.
@@ -157,12 +204,15 @@ def test_without_enough_replicas_in_time_it_is_not_said_to_be_accepted(service: 
             assert (answer.status_code, answer.json()["code"]) == (503, "unconfirmed"), answer.text
             assert "sending it again with the same id or Idempotency-Key is safe" in answer.json()["detail"]
             assert int(answer.headers["retry-after"]) > 0
+        for _ in range(2):
+            assert service.act(unwanted, "kill").json()["code"] == "unconfirmed"
     finally:
         for node in replicas:
             node.send(signal.SIGCONT)
     until(lambda: service.http.post("/v1/items", json=body).status_code == 202, "it to be safe", SECONDS)
     assert service.http.post("/v1/items", json=nameless, headers=key).status_code == 202
-    listed = service.http.get("/v1/items").json()["items"]
+    assert service.act(unwanted, "kill").status_code in (201, 202)
+    listed = service.http.get("/v1/items?state=live").json()["items"]
     assert sorted(item["item"]["headline"] for item in listed) == ["Nor is this", "Not yet safe"]
 
 
