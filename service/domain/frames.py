@@ -73,6 +73,13 @@ class Beat(msgspec.Struct, frozen=True, tag="beat", tag_field="type"):
     at: str
 
 
+class Canary(msgspec.Struct, frozen=True, tag="canary", tag_field="type"):
+    """What was accepted into the outbox at `accepted` (ms) has got here. For the Feed; no reader ever gets one."""
+
+    cursor: str
+    accepted: int
+
+
 class Behind(msgspec.Struct, frozen=True, tag="behind", tag_field="type"):
     """The service itself hears no news since then: say so to whoever is reading."""
 
@@ -94,7 +101,7 @@ class Ack(msgspec.Struct, frozen=True, tag="ack", tag_field="type", forbid_unkno
 
 
 Change = ItemChanged | Removed
-News = ItemChanged | Removed | Beat
+News = ItemChanged | Removed | Beat | Canary
 Message = Snapshot | Resumed | ItemChanged | Removed | Beat | Behind | Notice
 
 _news: msgspec.json.Decoder[News] = msgspec.json.Decoder(News)

@@ -8,7 +8,7 @@ on the same channel as the news, is the only proof that the subscription is aliv
 import asyncio
 import time
 from collections.abc import Callable, Mapping
-from typing import Protocol
+from typing import NamedTuple, Protocol, Self
 
 import msgspec
 import structlog
@@ -17,7 +17,7 @@ from redis.asyncio.client import PubSub
 from redis.exceptions import RedisError
 
 from service.domain.cursor import Cursor
-from service.domain.frames import Beat, Change, decode_news
+from service.domain.frames import Beat, Canary, Change, decode_news
 from service.domain.instant import format_ms
 from service.domain.ticker import Past, Ticker
 from service.errors import MalformedError
@@ -32,6 +32,28 @@ HOLE = 500
 log = structlog.get_logger(__name__)
 
 Listener = Callable[[str, Past], None]
+
+
+class Sighting(NamedTuple):
+    """The last canary that got here: when it was accepted, and how long it took (None: nobody here heard it)."""
+
+    accepted_ms: int
+    took_ms: int | None
+    # How old it was when (monotonic) this process knew of it. From then on this machine's steady clock counts: a wall
+    # clock that is ahead elsewhere must not keep a dead way looking alive.
+    aged_ms: int
+    known: float
+
+    @classmethod
+    def now(cls, accepted_ms: int, *, heard: bool) -> Self:
+        """A canary that this process knows of from now on."""
+        aged_ms = max(0, time.time_ns() // 1_000_000 - accepted_ms)
+        return cls(accepted_ms, aged_ms if heard else None, aged_ms, time.monotonic())
+
+    @property
+    def age_ms(self) -> int:
+        """How long ago it was accepted."""
+        return self.aged_ms + int((time.monotonic() - self.known) * 1000)
 
 
 class Audience(Protocol):
@@ -57,6 +79,7 @@ class Feed:
         self._hub = hub
         self._listeners = listeners
         self._heard: dict[str, float] = {}
+        self.canaries: dict[str, Sighting] = {}
         self.following = False
         self.changed_ms = time.time_ns() // 1_000_000
 
@@ -131,10 +154,12 @@ class Feed:
         except (msgspec.DecodeError, UnicodeDecodeError, MalformedError) as error:
             log.warning("not news", edition=ticker.edition.code, error=str(error))
             return
+        if isinstance(news, Canary):
+            self.canaries[ticker.edition.code] = Sighting.now(news.accepted, heard=True)
         if cursor.epoch != ticker.epoch:
             await self._catch_up(ticker)
             return
-        if isinstance(news, Beat):
+        if isinstance(news, Beat | Canary):
             if cursor.seq > ticker.seq:
                 await self._fill(ticker, cursor.seq)
             elif cursor.seq < ticker.seq:
@@ -150,6 +175,10 @@ class Feed:
         """Bring a ticker to where the log is, by its changes if they are all there, else by starting over."""
         code = ticker.edition.code
         state = await store.read(self._redis, code)
+        if state.canary_ms is not None and (
+            code not in self.canaries or self.canaries[code].accepted_ms < state.canary_ms
+        ):
+            self.canaries[code] = Sighting.now(state.canary_ms, heard=False)
         if state.epoch == ticker.epoch and state.seq < ticker.seq:
             log.warning("the log went back", edition=code, was=ticker.seq, now=state.seq)
             await store.renew(self._redis, code, ticker.epoch, ticker.seq)

@@ -25,7 +25,8 @@ class Keys(NamedTuple):
     changed   zset  id by the time of its last change, for listings
     outbox    list  accepted changes that wait to be appended, oldest first (JSON)
     log       stream  public changes: id "<seq>-0", fields id, frame
-    meta      hash  epoch, seq, floor; killed: when which item was last, so that Redis's file is scrubbed of it
+    meta      hash  epoch, seq, floor; killed: when which item was last, so that Redis's file is scrubbed of it;
+                    canary_sent, canary: when (ms) the last canary was sent, and the last that got through
     live      hash  id -> the item's JSON for readers, of every line on air
     places    hash  id -> its seqs in the log, so that a kill finds them
     due       zset  id by the time (ms) at which the clock must look at it
