@@ -37,6 +37,7 @@ from service.store.outbox import Outbox, breaking_queue
 from service.tasks import Tasks
 from service.web.errors import HANDLERS
 from service.web.middleware import SecurityHeaders
+from service.web.watch import Watch
 
 # How often this process says who reads and what they have confirmed.
 REACH_SECONDS = 0.25
@@ -86,8 +87,12 @@ def create_app(settings: Settings, *, turn_seconds: float = 1.0) -> Starlette:
                 except (RedisError, OSError) as error:
                     log.debug("reach not written", error=str(error))
 
+        asked = streaming(settings.queue_url) if settings.queue_url else side
         loops = {"feed": feed.run, "hub": hub.run, "replay": replay.run, "reach": tell_reach}
-        async with Tasks(loops) as tasks:
+        tasks = Tasks(loops)
+        watch = Watch(side, asked, list(editions), feed=feed, hub=hub, tasks=tasks.alive)
+        loops["watch"] = watch.run
+        async with tasks:
             with drain_first(hub, settings.drain_seconds):
                 yield {
                     "settings": settings,
@@ -97,14 +102,14 @@ def create_app(settings: Settings, *, turn_seconds: float = 1.0) -> Starlette:
                     "gateway": gateway,
                     "redis": redis,
                     "readers_key": readers_key,
-                    "tasks": tasks,
+                    "watch": watch,
                 }
             hub.dismiss()
         try:
             await reach.leave(side, process, list(editions))
         except (RedisError, OSError) as error:
             log.debug("reach not withdrawn", error=str(error))
-        for client in (news, side):
+        for client in {news, side, asked}:
             await client.aclose()
         redis.close()
         queue.connection.close()

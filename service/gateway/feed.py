@@ -79,6 +79,8 @@ class Feed:
         self._hub = hub
         self._listeners = listeners
         self._heard: dict[str, float] = {}
+        # When a message really came; a reconnect, which gives everyone another three seconds, is none.
+        self._spoken = dict.fromkeys(tickers, time.monotonic())
         self.canaries: dict[str, Sighting] = {}
         self.following = False
         self.changed_ms = time.time_ns() // 1_000_000
@@ -89,6 +91,11 @@ class Feed:
             return list(self._tickers)
         deadline = time.monotonic() - SILENCE_SECONDS
         return [code for code in self._tickers if self._heard.get(code, 0.0) < deadline]
+
+    def heard_seconds(self) -> dict[str, float]:
+        """How long ago each edition's last message came; counted from the start where none has come yet."""
+        now = time.monotonic()
+        return {code: now - spoken for code, spoken in self._spoken.items()}
 
     async def run(self) -> None:
         """Follow for ever; after each loss say to the readers that they are behind, and reconnect."""
@@ -135,7 +142,7 @@ class Feed:
             message = await pubsub.get_message(ignore_subscribe_messages=True, timeout=1.0)
             if message is not None and (ticker := self._channels.get(message["channel"])) is not None:
                 code = ticker.edition.code
-                self._heard[code] = time.monotonic()
+                self._heard[code] = self._spoken[code] = time.monotonic()
                 async with asyncio.timeout(SILENCE_SECONDS):
                     await self._take(ticker, message["data"])
                 if not self.following:
