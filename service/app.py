@@ -88,7 +88,7 @@ def create_app(settings: Settings, *, turn_seconds: float = 1.0) -> Starlette:
                     log.debug("reach not written", error=str(error))
 
         asked = streaming(settings.queue_url) if settings.queue_url else side
-        loops = {"feed": feed.run, "hub": hub.run, "replay": replay.run, "reach": tell_reach}
+        loops = {"feed": feed.run, "hub": hub.run, "replay": replay.run, "reach": tell_reach, "trail": hub.trail.run}
         tasks = Tasks(loops)
         watch = Watch(side, asked, list(editions), feed=feed, hub=hub, tasks=tasks.alive)
         loops["watch"] = watch.run

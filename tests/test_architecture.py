@@ -14,10 +14,11 @@ ROOT = Path(__file__).parent.parent
 
 # What a package may import of the project, itself aside. What is not listed may import nothing of it.
 FOUNDATION = {"service.errors", "service.settings"}
-RUNTIME = FOUNDATION | {"service.logs", "service.tasks"}
+RUNTIME = FOUNDATION | {"service.histogram", "service.logs", "service.tasks"}
 ALLOWED: dict[str, set[str]] = {
     "service.settings": {"service.errors"},
     "service.errors": set(),
+    "service.histogram": set(),
     "service.logs": FOUNDATION,
     "service.tasks": set(),
     "service.domain": {"service.errors"},

@@ -3,6 +3,7 @@
 import time
 
 import structlog
+from rq import get_current_job
 
 from service.store import log as store
 from workers.context import Context
@@ -17,6 +18,8 @@ def release(context: Context, code: str) -> int:
         # Taken out of the editions file while its last changes waited: they stay in the outbox, none is lost.
         log.warning("edition is not configured here", edition=code)
         return 0
+    job = get_current_job()
+    queued_ms = job.enqueued_at.timestamp() * 1000 if job is not None and job.enqueued_at is not None else None
     appended = store.append(context.redis, edition)
     now_ms = time.time_ns() // 1_000_000
     for change in appended:
@@ -26,6 +29,8 @@ def release(context: Context, code: str) -> int:
             id=change.id,
             version=change.version,
             seq=change.seq,
+            # When the wake-up that did it was queued. One that was under way already cost nothing.
+            queued_ms=None if queued_ms is None else max(0, round(queued_ms) - change.accepted_ms),
             waited_ms=now_ms - change.accepted_ms,
         )
     return len(appended)

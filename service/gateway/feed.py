@@ -17,10 +17,11 @@ from redis.asyncio.client import PubSub
 from redis.exceptions import RedisError
 
 from service.domain.cursor import Cursor
-from service.domain.frames import Beat, Canary, Change, decode_news
-from service.domain.instant import format_ms
+from service.domain.frames import Beat, Canary, Change, ItemChanged, decode_news, open_news
+from service.domain.instant import format_ms, parse_ms
 from service.domain.ticker import Past, Ticker
 from service.errors import MalformedError
+from service.histogram import Histogram
 from service.store import log as store
 from service.store.keys import Keys
 
@@ -59,7 +60,7 @@ class Sighting(NamedTuple):
 class Audience(Protocol):
     """What the Feed tells: the Hub."""
 
-    def changed(self, ticker: Ticker, past: Past) -> None: ...
+    def changed(self, ticker: Ticker, past: Past, accepted_ms: int | None) -> None: ...
     def restarted(self, ticker: Ticker) -> None: ...
     def behind(self, since: str) -> None: ...
     def live_again(self) -> None: ...
@@ -82,6 +83,9 @@ class Feed:
         # When a message really came; a reconnect, which gives everyone another three seconds, is none.
         self._spoken = dict.fromkeys(tickers, time.monotonic())
         self.canaries: dict[str, Sighting] = {}
+        self.canary_seconds = Histogram()
+        # How often the news was lost after it had been heard.
+        self.losses = 0
         self.following = False
         self.changed_ms = time.time_ns() // 1_000_000
 
@@ -162,7 +166,8 @@ class Feed:
             log.warning("not news", edition=ticker.edition.code, error=str(error))
             return
         if isinstance(news, Canary):
-            self.canaries[ticker.edition.code] = Sighting.now(news.accepted, heard=True)
+            canary = self.canaries[ticker.edition.code] = Sighting.now(news.accepted, heard=True)
+            self.canary_seconds.observe(canary.aged_ms / 1000)
         if cursor.epoch != ticker.epoch:
             await self._catch_up(ticker)
             return
@@ -176,7 +181,7 @@ class Feed:
         if cursor.seq > ticker.seq + 1:
             await self._fill(ticker, cursor.seq - 1)
         if cursor.seq > ticker.seq:
-            self._apply(ticker, cursor.seq, news, payload)
+            self._apply(ticker, cursor.seq, news, *open_news(payload))
 
     async def _catch_up(self, ticker: Ticker) -> None:
         """Bring a ticker to where the log is, by its changes if they are all there, else by starting over."""
@@ -216,9 +221,13 @@ class Feed:
                 break
         ticker.seq = max(ticker.seq, up_to)
 
-    def _apply(self, ticker: Ticker, seq: int, change: Change, payload: bytes) -> None:
+    def _apply(self, ticker: Ticker, seq: int, change: Change, payload: bytes, accepted_ms: int | None = None) -> None:
         past = ticker.apply(seq, change, payload)
-        self._hub.changed(ticker, past)
+        if accepted_ms is None and isinstance(change, ItemChanged):
+            # Read back from the log, which does not say it: the text was made, or the line became public, just then.
+            item = change.item
+            accepted_ms = max(parse_ms(at, "item") for at in (item.version_created, item.published_at))
+        self._hub.changed(ticker, past, accepted_ms)
         for listener in self._listeners:
             listener(ticker.edition.code, past)
 
@@ -233,6 +242,7 @@ class Feed:
             log.warning("no news yet", error=str(error) or type(error).__name__)
             return
         self.following = False
+        self.losses += 1
         self.changed_ms = time.time_ns() // 1_000_000
         log.warning("news lost", error=str(error) or type(error).__name__)
         self._hub.behind(format_ms(self.changed_ms))

@@ -119,6 +119,7 @@ def test_without_a_worker_the_way_is_not_ready_and_nothing_piles_up(own_service:
 
     until(lambda: answers(own_service), "the web process")
     until(lambda: not_ready(own_service) <= {"canary", "outbox"}, "all else to be ready")
+    assert "canary" in not_ready(own_service)
     assert parts(own_service)["canary"]["late"] == ["en", "ar", "es"]
     until(lambda: "outbox" in not_ready(own_service), "the outbox to be too old")
     until(lambda: "waited too long" in own_service.log("clock"), "the sweep")
@@ -166,6 +167,7 @@ def test_a_new_web_process_knows_the_canarys_age_at_once(own_service: Service) -
         until(lambda: answers(own_service), "the web process")
         until(lambda: not_ready(own_service) <= {"canary", "outbox"}, "all but the way")
         said = parts(own_service)["canary"]
+        assert said["ready"] is False
         assert said["late"] == ["en", "ar", "es"]
         for each in said["editions"].values():
             assert 60_000 <= each["ageMs"] < 90_000

@@ -13,6 +13,7 @@ from redis.client import PubSub
 from redis.exceptions import RedisError
 
 from service.domain import lifecycle
+from service.domain.frames import open_news
 from service.domain.instant import format_ms
 from service.domain.item import Change
 from service.domain.lifecycle import Decision, Record
@@ -259,7 +260,7 @@ def test_what_waits_is_appended_in_order_with_gapless_seqs(redis: Redis, outbox:
     ]
     assert {each.accepted_ms for each in appended} == {NOW_MS}
     assert list(frames(redis)) == [b"1-0", b"2-0", b"3-0", b"4-0"]
-    assert published == list(frames(redis).values())
+    assert [open_news(each) for each in published] == [(frame, NOW_MS) for frame in frames(redis).values()]
     assert redis.hmget(KEYS.meta, "seq", "floor") == [b"4", b"0"]
     assert redis.hgetall(KEYS.places) == {b"a": b"1,3", b"b": b"2,4"}
     assert list(redis.hgetall(KEYS.live)) == [b"b"]
@@ -281,7 +282,10 @@ def test_an_item_reaches_the_channel_and_the_log_byte_for_byte(redis: Redis, out
     wire = decision.entry.wire.encode()
     assert b'"subjects":[]' in wire
     outbox.accept(decision)
-    store.append(redis, EN)
+    with listening(redis, KEYS.news) as news:
+        store.append(redis, EN)
+        (published,) = heard(news)
+    assert open_news(published) == (frames(redis)[b"1-0"], NOW_MS), "readers get what the log has"
     epoch = redis.hget(KEYS.meta, "epoch")
     assert frames(redis)[b"1-0"] == b'{"type":"item","cursor":"' + epoch + b'.1","item":' + wire + b"}"
     assert redis.hget(KEYS.live, "a") == wire
@@ -434,7 +438,7 @@ def test_a_canary_goes_the_way_of_a_change_and_leaves_no_trace_for_readers(redis
     with listening(redis, KEYS.news) as news:
         assert [(each.seq, each.id) for each in store.append(redis, EN)] == [(1, "a"), (2, "b")]
         *changes, canary = heard(news)
-    assert changes == list(frames(redis).values())
+    assert [open_news(each)[0] for each in changes] == list(frames(redis).values())
     epoch = redis.hget(KEYS.meta, "epoch").decode()
     assert canary == f'{{"type":"canary","cursor":"{epoch}.2","accepted":{NOW_MS}}}'.encode()
     assert redis.hmget(KEYS.meta, "seq", "canary", "canary_sent") == [b"2", *[str(NOW_MS).encode()] * 2]

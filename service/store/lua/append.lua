@@ -36,7 +36,8 @@ for _, entry in ipairs(changes) do
   redis.call('XADD', KEYS[2], string.format('%d-0', seq), 'frame', frame)
   local places = redis.call('HGET', KEYS[5], entry.id)
   redis.call('HSET', KEYS[5], entry.id, (places and places .. ',' or '') .. string.format('%d', seq))
-  redis.call(ARGV[5], ARGV[4], frame)
+  -- The channel alone also says when the change was accepted; what readers get is the frame without it.
+  redis.call(ARGV[5], ARGV[4], string.sub(frame, 1, -2) .. ',"accepted":' .. string.format('%d', entry.accepted) .. '}')
   appended[#appended + 1] = string.format('%d %d %d ', seq, entry.version, entry.accepted) .. entry.id
 end
 redis.call('HSET', KEYS[3], 'seq', string.format('%d', seq))
