@@ -8,6 +8,7 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import structlog
@@ -36,7 +37,9 @@ from service.store.items import Items
 from service.store.outbox import Outbox, breaking_queue
 from service.tasks import Tasks
 from service.web.errors import HANDLERS
+from service.web.metrics import Metrics
 from service.web.middleware import SecurityHeaders
+from service.web.sheets import VARIABLE
 from service.web.watch import Watch
 
 # How often this process says who reads and what they have confirmed.
@@ -54,8 +57,11 @@ class Gateway:
     feed: Feed
 
 
-def create_app(settings: Settings, *, turn_seconds: float = 1.0) -> Starlette:
-    """Build the application. `turn_seconds` is the pace of beats and pings, for tests that cannot wait 40 s."""
+def create_app(settings: Settings, *, turn_seconds: float = 1.0, sheets: Path | None = None) -> Starlette:
+    """Build the application. `turn_seconds` is the pace of beats and pings, for tests that cannot wait 40 s.
+
+    `sheets` is the folder in which the processes of one port show each other what they have counted.
+    """
     editions = parse_editions(settings.read_editions(), str(settings.editions))
     url = settings.require_redis_url()
 
@@ -91,7 +97,8 @@ def create_app(settings: Settings, *, turn_seconds: float = 1.0) -> Starlette:
         loops = {"feed": feed.run, "hub": hub.run, "replay": replay.run, "reach": tell_reach, "trail": hub.trail.run}
         tasks = Tasks(loops)
         watch = Watch(side, asked, list(editions), feed=feed, hub=hub, tasks=tasks.alive)
-        loops["watch"] = watch.run
+        metrics = Metrics(settings, hub, feed, newsroom.tally, watch, sheets)
+        loops |= {"watch": watch.run, "metrics": metrics.run}
         async with tasks:
             with drain_first(hub, settings.drain_seconds):
                 yield {
@@ -103,8 +110,10 @@ def create_app(settings: Settings, *, turn_seconds: float = 1.0) -> Starlette:
                     "redis": redis,
                     "readers_key": readers_key,
                     "watch": watch,
+                    "metrics": metrics,
                 }
             hub.dismiss()
+        metrics.close()
         try:
             await reach.leave(side, process, list(editions))
         except (RedisError, OSError) as error:
@@ -126,4 +135,5 @@ def from_env() -> Starlette:
     """The application of this process's environment: `uvicorn --factory service.app:from_env`."""
     settings = Settings.from_env(os.environ)
     logs.configure(settings)
-    return create_app(settings)
+    sheets = os.environ.get(VARIABLE)
+    return create_app(settings, sheets=Path(sheets) if sheets else None)

@@ -1,11 +1,17 @@
-"""Ops: whether this process lives, and whether it can serve news."""
+"""Ops: whether this process lives, whether it can serve news, and what it has counted."""
 
+from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from service.domain.instant import format_ms
+from service.errors import ForbiddenError
+from service.newsroom import auth
+from service.web.metrics import Metrics
 from service.web.watch import Watch, now_ms
 
+# How proxies other than those with X-Forwarded-For say that they pass on somebody else's request.
+FORWARDED = ("forwarded", "x-real-ip", "via")
 NOT_KEPT = {"cache-control": "no-store"}
 
 
@@ -30,3 +36,26 @@ async def readyz(request: Request) -> Response:
         "parts": parts,
     }
     return JSONResponse(document, 200 if ready else 503, headers=NOT_KEPT)
+
+
+async def metrics(request: Request) -> Response:
+    """`GET /metrics`: Prometheus's text, for operators: from a trusted address, or with a chief's API key."""
+    if not _is_near(request):
+        if "authorization" not in request.headers:
+            raise ForbiddenError("expected a trusted address (STOPPRESS_TRUSTED_ADDRESSES) or a chief's API key")
+        key = auth.bearer(request.headers["authorization"])
+        account = await run_in_threadpool(request.state.newsroom.accounts.authenticate, key)
+        auth.require(account, ("chief",), "reading the metrics")
+    kept: Metrics = request.state.metrics
+    body, media_type = kept.scrape(request.headers.get("accept", ""))
+    return Response(body, headers={**NOT_KEPT, "content-type": media_type})
+
+
+def _is_near(request: Request) -> bool:
+    """Whether a trusted address asks for itself, and is no proxy that passes on a stranger's request."""
+    peer = request.client.host if request.client else ""
+    forwarded = ",".join(request.headers.getlist("x-forwarded-for"))
+    if not forwarded and any(name in request.headers for name in FORWARDED):
+        return False
+    address = request.state.gateway.door.address(peer, forwarded)
+    return bool(request.state.settings.trusts(address))

@@ -90,10 +90,9 @@ class Watch:
         self._feed = feed
         self._hub = hub
         self._tasks = tasks
+        self._began = time.monotonic()
+        # When a clock was last seen to lead.
         self._led = float("-inf")
-        self._leader: str | None = None
-        # How often another clock took the lead.
-        self.successions = 0
         # Each part's state, and since when (ms) it is in it.
         self._states: dict[str, tuple[bool, int]] = {}
 
@@ -101,17 +100,15 @@ class Watch:
         """Look for ever."""
         while True:
             await asyncio.gather(self.log.once(), self.queue.once())
-            self._see_clock()
+            if (known := self.log.fresh) is not None and known.leader is not None:
+                self._led = time.monotonic()
             self.parts()
             await asyncio.sleep(LOOK_SECONDS)
 
-    def _see_clock(self) -> None:
-        leader = known.leader if (known := self.log.fresh) else None
-        if leader is not None:
-            self._led = time.monotonic()
-            if self._leader not in (None, leader):
-                self.successions += 1
-            self._leader = leader
+    @property
+    def age_seconds(self) -> float:
+        """For how long this process has watched: what it never saw is at least so old."""
+        return time.monotonic() - self._began
 
     def parts(self) -> dict[str, dict[str, Any]]:
         """What is known of each part. Each says when that was (`at`), and since when it is so (`since`)."""
