@@ -81,12 +81,15 @@ def web() -> None:
     One process for each core, or STOPPRESS_WEB_PROCESSES of them, on STOPPRESS_HOST and STOPPRESS_PORT. Needs
     STOPPRESS_REDIS_URL.
     """
-    from service import logs
+    from service import durability, logs
+    from service.store.connect import blocking
     from service.web.server import serve
 
     settings = _settings()
     logs.configure(settings)
     _wait_for_redis(settings)
+    with blocking(settings.require_redis_url()) as redis:
+        durability.warn(redis)
     serve(settings)
 
 

@@ -16,6 +16,7 @@ from redis.backoff import NoBackoff
 from redis.exceptions import AuthenticationError, BusyLoadingError, NoPermissionError, RedisError
 from redis.retry import Retry
 
+from service.durability import risks
 from service.embedded import (
     make_data_folder,
     write_private,
@@ -91,8 +92,12 @@ def _bind(host: str, port: int) -> int:
         return bound
 
 
-def check_redis(name: str, url: str) -> None:
-    """Raise SettingsError unless the Redis at `url` lets us in. Its message holds no password."""
+def check_redis(name: str, url: str) -> list[str]:
+    """What the Redis at `url` would lose.
+
+    Raises:
+        SettingsError: it does not let us in. The message holds no password.
+    """
     parts = urlsplit(url)
     try:
         where = parts.path if parts.scheme == "unix" else f"{parts.hostname or 'localhost'}:{parts.port or 6379}"
@@ -102,8 +107,9 @@ def check_redis(name: str, url: str) -> None:
     try:
         with client:
             client.ping()
+            return [risk.text for risk in risks(client)]
     except (BusyLoadingError, NoPermissionError):
-        return  # it is there, and the processes wait for it or say which command it refuses
+        return []  # it is there, and the processes wait for it or say which command it refuses
     except AuthenticationError:
         problem = "refuses the password" if parts.password else "asks for a password"
         raise SettingsError(

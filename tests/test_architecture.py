@@ -19,6 +19,7 @@ ALLOWED: dict[str, set[str]] = {
     "service.settings": {"service.errors"},
     "service.errors": set(),
     "service.histogram": set(),
+    "service.durability": set(),
     "service.logs": FOUNDATION,
     "service.tasks": set(),
     "service.domain": {"service.errors"},
@@ -36,12 +37,13 @@ ALLOWED: dict[str, set[str]] = {
     "service.tail": FOUNDATION | {"service.domain", "service.client"},
     "service.embedded": FOUNDATION,
     "service.child": FOUNDATION | {"service.embedded"},
-    "service.preflight": FOUNDATION | {"service.embedded"},
+    "service.preflight": FOUNDATION | {"service.embedded", "service.durability"},
     "service.up": FOUNDATION | {"service.embedded", "service.child", "service.preflight"},
     "service.demo": FOUNDATION
     | {"service.domain", "service.api_client", "service.client", "service.tail", "service.up"},
     "service.cli": RUNTIME
     | {
+        "service.durability",
         "service.domain",
         "service.store",
         "service.web",
@@ -50,7 +52,7 @@ ALLOWED: dict[str, set[str]] = {
         "service.up",
         "service.demo",
     },
-    "workers": RUNTIME | {"service.domain", "service.store"},
+    "workers": RUNTIME | {"service.domain", "service.durability", "service.store"},
 }
 
 

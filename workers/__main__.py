@@ -20,7 +20,7 @@ from rq.defaults import DEFAULT_LOGGING_DATE_FORMAT
 from rq.job import Job
 from rq.serializers import JSONSerializer
 
-from service import logs
+from service import durability, logs
 from service.errors import SettingsError, StoppressError
 from service.settings import Settings
 from service.store.connect import blocking
@@ -143,6 +143,8 @@ def main(arguments: list[str]) -> int:
     try:
         settings = Settings.from_env(os.environ)
         logs.configure(settings)
+        with blocking(settings.require_redis_url()) as redis:
+            durability.warn(redis)
         match arguments:
             case ["clock"]:
                 uvloop.run(keep_time(settings))
