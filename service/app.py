@@ -8,9 +8,11 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
+from typing import Any, cast
 
 import structlog
+from redis.asyncio import Redis as AsyncRedis
 from redis.exceptions import RedisError
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
@@ -36,7 +38,10 @@ from service.store.items import Items
 from service.store.outbox import Outbox, breaking_queue
 from service.tasks import Tasks
 from service.web.errors import HANDLERS
+from service.web.metrics import Metrics
 from service.web.middleware import SecurityHeaders
+from service.web.sheets import VARIABLE
+from service.web.watch import Watch
 
 # How often this process says who reads and what they have confirmed.
 REACH_SECONDS = 0.25
@@ -53,8 +58,11 @@ class Gateway:
     feed: Feeds
 
 
-def create_app(settings: Settings, *, turn_seconds: float = 1.0) -> Starlette:
-    """Build the application. `turn_seconds` is the pace of beats and pings, for tests that cannot wait 40 s."""
+def create_app(settings: Settings, *, turn_seconds: float = 1.0, sheets: Path | None = None) -> Starlette:
+    """Build the application. `turn_seconds` is the pace of beats and pings, for tests that cannot wait 40 s.
+
+    `sheets` is the folder in which the processes of one port show each other what they have counted.
+    """
     editions = parse_editions(settings.read_editions(), str(settings.editions))
     url = settings.require_redis_url()
 
@@ -95,13 +103,25 @@ def create_app(settings: Settings, *, turn_seconds: float = 1.0) -> Starlette:
                 await asyncio.sleep(REACH_SECONDS)
                 now_ms = time.time_ns() // 1_000_000
                 try:
-                    sheets = {code: hub.sheet(code, now_ms) for code in group}
-                    await reach.write(of_edition(side, group[0]), process, sheets)
+                    told = {code: hub.sheet(code, now_ms) for code in group}
+                    await reach.write(of_edition(side, group[0]), process, told)
                 except (RedisError, OSError) as error:
                     log.debug("reach not written", error=str(error))
 
-        loops = {**feed.loops(), "hub": hub.run, "replay": replay.run, "reach": tell_reach}
-        async with Tasks(loops) as tasks:
+        # Never a Cluster: `queueing` refused that.
+        asked = cast(AsyncRedis, streaming(settings.queue_url) if settings.queue_url else side)
+        loops = {
+            **feed.loops(),
+            "hub": hub.run,
+            "replay": replay.run,
+            "reach": tell_reach,
+            "trail": hub.trail.run,
+        }
+        tasks = Tasks(loops)
+        watch = Watch(side, asked, list(editions), feed=feed, hub=hub, tasks=tasks.alive)
+        metrics = Metrics(settings, hub, feed, newsroom.tally, watch, sheets)
+        loops |= {"watch": watch.run, "metrics": metrics.run}
+        async with tasks:
             with drain_first(hub, settings.drain_seconds):
                 yield {
                     "settings": settings,
@@ -111,15 +131,17 @@ def create_app(settings: Settings, *, turn_seconds: float = 1.0) -> Starlette:
                     "gateway": gateway,
                     "redis": redis,
                     "readers_key": readers_key,
-                    "tasks": tasks,
+                    "watch": watch,
+                    "metrics": metrics,
                 }
             hub.dismiss()
+        metrics.close()
         for group in alike(side, editions):
             try:
                 await reach.leave(of_edition(side, group[0]), process, group)
             except (RedisError, OSError) as error:
                 log.debug("reach not withdrawn", error=str(error))
-        for client in (news, side):
+        for client in {news, side, asked}:
             await client.aclose()
         redis.close()
         queue.connection.close()
@@ -136,4 +158,5 @@ def from_env() -> Starlette:
     """The application of this process's environment: `uvicorn --factory service.app:from_env`."""
     settings = Settings.from_env(os.environ)
     logs.configure(settings)
-    return create_app(settings)
+    sheets = os.environ.get(VARIABLE)
+    return create_app(settings, sheets=Path(sheets) if sheets else None)

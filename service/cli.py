@@ -81,12 +81,16 @@ def web() -> None:
     One process for each core, or STOPPRESS_WEB_PROCESSES of them, on STOPPRESS_HOST and STOPPRESS_PORT. Needs
     STOPPRESS_REDIS_URL.
     """
-    from service import logs
+    from service import durability, logs
+    from service.store.connect import at, blocking
+    from service.store.keys import API_KEYS
     from service.web.server import serve
 
     settings = _settings()
     logs.configure(settings)
     _wait_for_redis(settings)
+    with blocking(settings.require_redis_url()) as redis:
+        durability.warn(at(redis, API_KEYS))
     serve(settings)
 
 

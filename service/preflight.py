@@ -13,6 +13,7 @@ from honcho.environ import parse_procfile
 from redis.exceptions import AuthenticationError, BusyLoadingError, NoPermissionError, RedisError
 
 from service.address import FORMS, Address
+from service.durability import risks
 from service.embedded import (
     make_data_folder,
     write_private,
@@ -90,8 +91,12 @@ def _bind(host: str, port: int) -> int:
         return bound
 
 
-def check_redis(name: str, url: str) -> None:
-    """Raise SettingsError unless the Redis at `url` lets us in and is what the URL says. Holds no password."""
+def check_redis(name: str, url: str) -> list[str]:
+    """What the Redis at `url` would lose.
+
+    Raises:
+        SettingsError: it does not let us in, or is not what the URL says. The message holds no password.
+    """
     try:
         address = Address.parse(url)
         client = blocking(url, answer_seconds=5)
@@ -102,8 +107,9 @@ def check_redis(name: str, url: str) -> None:
         with client:
             client.ping()
             about = at(client, API_KEYS).info()
+            lost = [risk.text for risk in risks(at(client, API_KEYS))]
     except (BusyLoadingError, NoPermissionError):
-        return  # it is there, and the processes wait for it or say which command it refuses
+        return []  # it is there, and the processes wait for it or say which command it refuses
     except AuthenticationError:
         problem = "refuses the password" if address.has_password else "asks for a password"
         raise SettingsError(
@@ -126,6 +132,7 @@ def check_redis(name: str, url: str) -> None:
         raise SettingsError(
             f"{name}: expected a Cluster of Redis 7.0 or later (sharded pub/sub), got {about['redis_version']}"
         )
+    return lost
 
 
 def read_admin_key(data: Path) -> str:

@@ -31,4 +31,5 @@ def routes() -> list[BaseRoute]:
         # Operators.
         Route("/healthz", ops.healthz),
         Route("/readyz", ops.readyz),
+        Route("/metrics", ops.metrics),
     ]

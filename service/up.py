@@ -178,7 +178,8 @@ class Crew:
         if self._settings.queue_url:
             check_redis("STOPPRESS_QUEUE_URL", self._settings.queue_url)
         if self._settings.redis_url:
-            check_redis("STOPPRESS_REDIS_URL", self._settings.redis_url)
+            for risk in check_redis("STOPPRESS_REDIS_URL", self._settings.redis_url):
+                self._say(f"Redis may lose lines: {risk}")
             redis_url = self._settings.redis_url
         else:
             self._redis = EmbeddedRedis(self._settings, path=self._env.get("PATH"), say=self._say)

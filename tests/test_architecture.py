@@ -14,11 +14,13 @@ ROOT = Path(__file__).parent.parent
 
 # What a package may import of the project, itself aside. What is not listed may import nothing of it.
 FOUNDATION = {"service.address", "service.errors", "service.settings"}
-RUNTIME = FOUNDATION | {"service.logs", "service.tasks"}
+RUNTIME = FOUNDATION | {"service.histogram", "service.logs", "service.tasks"}
 ALLOWED: dict[str, set[str]] = {
     "service.address": set(),
     "service.settings": {"service.address", "service.errors"},
     "service.errors": set(),
+    "service.histogram": set(),
+    "service.durability": set(),
     "service.logs": FOUNDATION,
     "service.tasks": set(),
     "service.domain": {"service.errors"},
@@ -26,7 +28,7 @@ ALLOWED: dict[str, set[str]] = {
     # Editors and readers never meet: each half can be understood, tested and broken alone.
     "service.newsroom": RUNTIME | {"service.domain", "service.store"},
     "service.gateway": RUNTIME | {"service.domain", "service.store"},
-    "service.web": RUNTIME | {"service.domain", "service.store"},
+    "service.web": RUNTIME | {"service.domain", "service.store", "service.newsroom", "service.gateway"},
     "service.routes": {"service.gateway", "service.newsroom", "service.web"},
     "service.app": RUNTIME
     | {"service.domain", "service.store", "service.newsroom", "service.gateway", "service.web", "service.routes"},
@@ -36,12 +38,13 @@ ALLOWED: dict[str, set[str]] = {
     "service.tail": FOUNDATION | {"service.domain", "service.client"},
     "service.embedded": FOUNDATION,
     "service.child": FOUNDATION | {"service.embedded"},
-    "service.preflight": FOUNDATION | {"service.embedded", "service.store"},
+    "service.preflight": FOUNDATION | {"service.embedded", "service.durability", "service.store"},
     "service.up": FOUNDATION | {"service.embedded", "service.child", "service.preflight"},
     "service.demo": FOUNDATION
     | {"service.domain", "service.api_client", "service.client", "service.tail", "service.up"},
     "service.cli": RUNTIME
     | {
+        "service.durability",
         "service.domain",
         "service.store",
         "service.web",
@@ -50,7 +53,7 @@ ALLOWED: dict[str, set[str]] = {
         "service.up",
         "service.demo",
     },
-    "workers": RUNTIME | {"service.domain", "service.store"},
+    "workers": RUNTIME | {"service.domain", "service.durability", "service.store"},
 }
 
 

@@ -21,10 +21,11 @@ from rq.exceptions import InvalidJobOperation, NoSuchJobError, StopRequested
 from rq.job import Job
 from rq.serializers import JSONSerializer
 
-from service import logs
+from service import durability, logs
 from service.errors import SettingsError, StoppressError
 from service.settings import Settings
-from service.store.connect import queueing
+from service.store.connect import at, blocking, queueing
+from service.store.keys import API_KEYS
 from service.store.outbox import BREAKING, JOB_SECONDS
 from workers.clock import Clock
 from workers.context import Context, context
@@ -164,6 +165,8 @@ def main(arguments: list[str]) -> int:
     try:
         settings = Settings.from_env(os.environ)
         logs.configure(settings)
+        with blocking(settings.require_redis_url()) as redis:
+            durability.warn(at(redis, API_KEYS))
         match arguments:
             case ["clock"]:
                 uvloop.run(keep_time(settings))

@@ -32,6 +32,8 @@ BEAT_SECONDS = 1.0
 # So short that the clock that stands by beats before the Feeds take the silence for a dead subscription (3 s): a beat's
 # second, the lease, and a third of it until it is asked for.
 LEASE_MS = 1_200
+# How often is looked whether it is time for a canary: after an outage the next one should not be long in coming.
+CANARY_LOOK_SECONDS = 1.0
 # What has waited this long in an outbox lost its wake-up: its worker died, or the queue's Redis did not take it.
 SWEEP_MS = 1_000
 # Each wake-up empties a whole outbox: more than this waiting means that no worker works, and more would not help.
@@ -79,7 +81,7 @@ class Clock:
         loops: dict[str, Callable[[], Awaitable[None]]] = {"lease": self._lease, "alarm": self._listen}
         for group in self._groups:
             of = f" {group[0]}" if len(self._groups) > 1 else ""
-            for name in ("beat", "sweep", "due", "scrub"):
+            for name in ("beat", "sweep", "canary", "due", "scrub"):
                 loops[f"{name}{of}"] = partial(getattr(self, f"_{name}"), group)
         async with Tasks(loops):
             await until.wait()
@@ -152,6 +154,17 @@ class Clock:
         if queued < MOST_WAKEUPS:
             log.warning("waited too long", edition=code, waited_ms=waited, queued=queued)
             await asyncio.to_thread(self._context.outbox.wake, code)
+
+    async def _canary(self, codes: list[str]) -> None:
+        """Send a canary into each edition's outbox every ten seconds: a Feed that hears it knows the way to be open."""
+        while True:
+            await self._leads.wait()
+            try:
+                for code in codes:
+                    await asyncio.to_thread(self._context.outbox.send_canary, code, now_ms())
+            except (RedisError, OSError) as error:
+                log.warning("no canary", error=str(error) or type(error).__name__)
+            await asyncio.sleep(CANARY_LOOK_SECONDS)
 
     async def _scrub(self, codes: list[str]) -> None:
         """After a kill, have Redis rewrite its append-only file: the file still holds the commands with the text."""

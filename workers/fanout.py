@@ -3,6 +3,7 @@
 import time
 
 import structlog
+from rq import get_current_job
 
 from service.store import log as store
 from service.store.connect import of_edition
@@ -18,6 +19,8 @@ def release(context: Context, code: str) -> int:
         # Taken out of the editions file while its last changes waited: they stay in the outbox, none is lost.
         log.warning("edition is not configured here", edition=code)
         return 0
+    job = get_current_job()
+    queued_ms = job.enqueued_at.timestamp() * 1000 if job is not None and job.enqueued_at is not None else None
     appended = store.append(of_edition(context.redis, code), edition)
     now_ms = time.time_ns() // 1_000_000
     for change in appended:
@@ -27,6 +30,8 @@ def release(context: Context, code: str) -> int:
             id=change.id,
             version=change.version,
             seq=change.seq,
+            # When the wake-up that did it was queued. One that was under way already cost nothing.
+            queued_ms=None if queued_ms is None else max(0, round(queued_ms) - change.accepted_ms),
             waited_ms=now_ms - change.accepted_ms,
         )
     return len(appended)

@@ -1,5 +1,6 @@
 """Frames: the messages of the socket, both ways, and its close codes. `docs/protocol.md` shows them to strangers."""
 
+import re
 from enum import IntEnum
 from typing import Literal
 
@@ -10,6 +11,9 @@ from service.domain.lifecycle import Removal
 from service.errors import MalformedError
 
 SUBPROTOCOL = "stoppress.v1"
+
+# What `append.lua` adds to a frame on the log's channel. A frame's own end is `}}` or `"}`, never a number and one `}`.
+ACCEPTED = re.compile(rb',"accepted":(\d{1,15})}\Z')
 
 # A reader only acknowledges, in some 60 bytes; what is longer is no ack.
 LONGEST_INCOMING = 1024
@@ -73,6 +77,13 @@ class Beat(msgspec.Struct, frozen=True, tag="beat", tag_field="type"):
     at: str
 
 
+class Canary(msgspec.Struct, frozen=True, tag="canary", tag_field="type"):
+    """What was accepted into the outbox at `accepted` (ms) has got here. For the Feed; no reader ever gets one."""
+
+    cursor: str
+    accepted: int
+
+
 class Behind(msgspec.Struct, frozen=True, tag="behind", tag_field="type"):
     """The service itself hears no news since then: say so to whoever is reading."""
 
@@ -94,7 +105,7 @@ class Ack(msgspec.Struct, frozen=True, tag="ack", tag_field="type", forbid_unkno
 
 
 Change = ItemChanged | Removed
-News = ItemChanged | Removed | Beat
+News = ItemChanged | Removed | Beat | Canary
 Message = Snapshot | Resumed | ItemChanged | Removed | Beat | Behind | Notice
 
 _news: msgspec.json.Decoder[News] = msgspec.json.Decoder(News)
@@ -110,6 +121,17 @@ def encode(message: Message | Ack) -> bytes:
 def decode_news(payload: bytes) -> News:
     """Decode what the log's channel carries. Raises `msgspec.DecodeError` when it is something else."""
     return _news.decode(payload)
+
+
+def open_news(payload: bytes) -> tuple[bytes, int | None]:
+    """Part what came over the log's channel into the frame for readers and when (ms) the change was accepted.
+
+    None where it does not say: a beat, or a worker of another version.
+    """
+    match = ACCEPTED.search(payload)
+    if match is None:
+        return payload, None
+    return payload[: match.start()] + b"}", int(match[1])
 
 
 def decode_message(payload: bytes | str) -> Message:

@@ -75,9 +75,12 @@ class Version(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
 
 
 class Entry(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
-    """What waits in the outbox for `append.lua`: one public change. `wire` is the item's JSON for readers."""
+    """What waits in the outbox for `append.lua`: one public change. `wire` is the item's JSON for readers.
 
-    kind: Literal["item", "remove"]
+    A canary changes nothing: it goes the way of a change up to the Feed, to show that the way is open.
+    """
+
+    kind: Literal["item", "remove", "canary"]
     id: str
     version: int
     accepted: int

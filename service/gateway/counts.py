@@ -2,15 +2,21 @@
 
 from collections import Counter
 
+from service.histogram import Histogram
+
 
 class Counts:
     """One process's numbers. They only rise, and adding to one is all that a hot path does for them."""
 
-    __slots__ = ("closes", "deliveries", "lags", "refusals", "resumes", "timeouts")
+    __slots__ = ("closes", "deliveries", "delivery", "handshakes", "lags", "refusals", "resumes", "timeouts")
 
     def __init__(self) -> None:
         # Writes of news to a reader. Changes that were joined count once.
         self.deliveries = 0
+        # From a change's acceptance to the last reader of its pass, in seconds: once a change, never once a reader.
+        self.delivery = Histogram()
+        # Readers that were let in.
+        self.handshakes = 0
         # Sockets that this side closed, by close code.
         self.closes: Counter[int] = Counter()
         # Handshakes that were refused, by the problem's code.

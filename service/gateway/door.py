@@ -109,13 +109,19 @@ class Door:
         reader = Reader(self._hub, group, transport, ticker.seq, address)
         # From here on the transport reports to the reader, so that a first write that blocks is noticed.
         transport.set_protocol(reader)
+        counts = self._hub.counts
+        counts.handshakes += 1
         if cursor is None:
             first = group.snapshot()
+            if wish.cursor is not None:
+                counts.resumes["snapshot"] += 1
         else:
             first = websocket(encode(Resumed(edition=ticker.edition.code, cursor=str(cursor))))
             if ticker.covers(cursor.seq):
                 first += b"".join(map(websocket, ticker.resume(cursor.seq, wish.selection)))
+                counts.resumes["memory"] += 1
             else:
+                counts.resumes["log"] += 1
                 reader.seq = cursor.seq
         transport.write(greeting + first)
         self._hub.join(reader)

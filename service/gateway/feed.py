@@ -8,7 +8,7 @@ on the same channel as the news, is the only proof that the subscription is aliv
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping
-from typing import Protocol
+from typing import NamedTuple, Protocol, Self
 
 import msgspec
 import structlog
@@ -17,10 +17,11 @@ from redis.asyncio.client import PubSub
 from redis.exceptions import RedisError
 
 from service.domain.cursor import Cursor
-from service.domain.frames import Beat, Change, decode_news
-from service.domain.instant import format_ms
+from service.domain.frames import Beat, Canary, Change, ItemChanged, decode_news, open_news
+from service.domain.instant import format_ms, parse_ms
 from service.domain.ticker import Past, Ticker
 from service.errors import MalformedError
+from service.histogram import Histogram
 from service.store import log as store
 from service.store.connect import engine
 from service.store.keys import Keys
@@ -38,10 +39,32 @@ log = structlog.get_logger(__name__)
 Listener = Callable[[str, Past], None]
 
 
+class Sighting(NamedTuple):
+    """The last canary that got here: when it was accepted, and how long it took (None: nobody here heard it)."""
+
+    accepted_ms: int
+    took_ms: int | None
+    # How old it was when (monotonic) this process knew of it. From then on this machine's steady clock counts: a wall
+    # clock that is ahead elsewhere must not keep a dead way looking alive.
+    aged_ms: int
+    known: float
+
+    @classmethod
+    def now(cls, accepted_ms: int, *, heard: bool) -> Self:
+        """A canary that this process knows of from now on."""
+        aged_ms = max(0, time.time_ns() // 1_000_000 - accepted_ms)
+        return cls(accepted_ms, aged_ms if heard else None, aged_ms, time.monotonic())
+
+    @property
+    def age_ms(self) -> int:
+        """How long ago it was accepted."""
+        return self.aged_ms + int((time.monotonic() - self.known) * 1000)
+
+
 class Audience(Protocol):
     """What the Feed tells: the Hub."""
 
-    def changed(self, ticker: Ticker, past: Past) -> None: ...
+    def changed(self, ticker: Ticker, past: Past, accepted_ms: int | None) -> None: ...
     def restarted(self, ticker: Ticker) -> None: ...
     def behind(self, since: str, editions: Iterable[str]) -> None: ...
     def live_again(self, editions: Iterable[str]) -> None: ...
@@ -61,6 +84,12 @@ class Feed:
         self._hub = hub
         self._listeners = listeners
         self._heard: dict[str, float] = {}
+        # When a message really came; a reconnect, which gives everyone another three seconds, is none.
+        self._spoken = dict.fromkeys(tickers, time.monotonic())
+        self.canaries: dict[str, Sighting] = {}
+        self.canary_seconds = Histogram()
+        # How often the news was lost after it had been heard.
+        self.losses = 0
         self.following = False
         self.changed_ms = time.time_ns() // 1_000_000
 
@@ -75,6 +104,11 @@ class Feed:
             return list(self._tickers)
         deadline = time.monotonic() - SILENCE_SECONDS
         return [code for code in self._tickers if self._heard.get(code, 0.0) < deadline]
+
+    def heard_seconds(self) -> dict[str, float]:
+        """How long ago each edition's last message came; counted from the start where none has come yet."""
+        now = time.monotonic()
+        return {code: now - spoken for code, spoken in self._spoken.items()}
 
     async def run(self) -> None:
         """Follow for ever; after each loss say to the readers that they are behind, and reconnect."""
@@ -130,7 +164,7 @@ class Feed:
                     await self._catch_up(self._channels[message["channel"]])
             elif message is not None and (ticker := self._channels.get(message["channel"])) is not None:
                 code = ticker.edition.code
-                self._heard[code] = time.monotonic()
+                self._heard[code] = self._spoken[code] = time.monotonic()
                 async with asyncio.timeout(SILENCE_SECONDS):
                     await self._take(ticker, message["data"])
                 if not self.following:
@@ -149,10 +183,13 @@ class Feed:
         except (msgspec.DecodeError, UnicodeDecodeError, MalformedError) as error:
             log.warning("not news", edition=ticker.edition.code, error=str(error))
             return
+        if isinstance(news, Canary):
+            canary = self.canaries[ticker.edition.code] = Sighting.now(news.accepted, heard=True)
+            self.canary_seconds.observe(canary.aged_ms / 1000)
         if cursor.epoch != ticker.epoch:
             await self._catch_up(ticker)
             return
-        if isinstance(news, Beat):
+        if isinstance(news, Beat | Canary):
             if cursor.seq > ticker.seq:
                 await self._fill(ticker, cursor.seq)
             elif cursor.seq < ticker.seq:
@@ -162,12 +199,16 @@ class Feed:
         if cursor.seq > ticker.seq + 1:
             await self._fill(ticker, cursor.seq - 1)
         if cursor.seq > ticker.seq:
-            self._apply(ticker, cursor.seq, news, payload)
+            self._apply(ticker, cursor.seq, news, *open_news(payload))
 
     async def _catch_up(self, ticker: Ticker) -> None:
         """Bring a ticker to where the log is, by its changes if they are all there, else by starting over."""
         code = ticker.edition.code
         state = await store.read(self._redis, code)
+        if state.canary_ms is not None and (
+            code not in self.canaries or self.canaries[code].accepted_ms < state.canary_ms
+        ):
+            self.canaries[code] = Sighting.now(state.canary_ms, heard=False)
         if state.epoch == ticker.epoch and state.seq < ticker.seq:
             log.warning("the log went back", edition=code, was=ticker.seq, now=state.seq)
             await store.renew(self._redis, code, ticker.epoch, ticker.seq)
@@ -202,9 +243,13 @@ class Feed:
                 break
         ticker.seq = max(ticker.seq, up_to)
 
-    def _apply(self, ticker: Ticker, seq: int, change: Change, payload: bytes) -> None:
+    def _apply(self, ticker: Ticker, seq: int, change: Change, payload: bytes, accepted_ms: int | None = None) -> None:
         past = ticker.apply(seq, change, payload)
-        self._hub.changed(ticker, past)
+        if accepted_ms is None and isinstance(change, ItemChanged):
+            # Read back from the log, which does not say it: the text was made, or the line became public, just then.
+            item = change.item
+            accepted_ms = max(parse_ms(at, "item") for at in (item.version_created, item.published_at))
+        self._hub.changed(ticker, past, accepted_ms)
         for listener in self._listeners:
             listener(ticker.edition.code, past)
 
@@ -219,6 +264,7 @@ class Feed:
             log.warning("no news yet", error=str(error) or type(error).__name__)
             return
         self.following = False
+        self.losses += 1
         self.changed_ms = time.time_ns() // 1_000_000
         log.warning("news lost", error=str(error) or type(error).__name__)
         self._hub.behind(format_ms(self.changed_ms), self._tickers)
@@ -238,6 +284,28 @@ class Feeds:
     def silent_editions(self) -> list[str]:
         """The editions whose beat has not been heard for too long; empty when all is well."""
         return [code for feed in self._feeds for code in feed.silent_editions()]
+
+    def heard_seconds(self) -> dict[str, float]:
+        """How long ago each edition's last message came; counted from the start where none has come yet."""
+        return {code: age for feed in self._feeds for code, age in feed.heard_seconds().items()}
+
+    @property
+    def canaries(self) -> dict[str, Sighting]:
+        """The last canary of each edition that has got here."""
+        return {code: seen for feed in self._feeds for code, seen in feed.canaries.items()}
+
+    @property
+    def canary_seconds(self) -> Histogram:
+        """How long canaries took."""
+        every = Histogram()
+        for feed in self._feeds:
+            every.add(feed.canary_seconds)
+        return every
+
+    @property
+    def losses(self) -> int:
+        """How often news was lost after it had been heard."""
+        return sum(feed.losses for feed in self._feeds)
 
     def loops(self) -> dict[str, Callable[[], Awaitable[None]]]:
         """What must run, by name."""

@@ -20,6 +20,7 @@ from service.domain.ticker import Past, Ticker
 from service.gateway.counts import Counts
 from service.gateway.reader import Reader
 from service.gateway.replay import Replay
+from service.gateway.trail import Heard, Line, Trail
 from service.store.reach import Screens, Sheet
 
 # A pass gives the loop back after this long, so that handshakes and the Feed are not kept waiting.
@@ -84,6 +85,8 @@ class Audience:
         # Readers that were skipped because they had not drained.
         self.lagging: set[Reader] = set()
         self.pending: list[Past] = []
+        # Each pending change's way so far, by seq.
+        self.heard: dict[int, Heard] = {}
         self.restarted = False
         self.passed = -1
         # Since when the service hears no news of this edition; None while it does.
@@ -106,6 +109,7 @@ class Hub:
         self.audiences = {code: Audience(ticker) for code, ticker in tickers.items()}
         self.draining = False
         self.counts = Counts()
+        self.trail = Trail(self.counts.delivery)
         self.addresses: Counter[str] = Counter()
         self.count = 0
         self._replay = replay
@@ -121,9 +125,10 @@ class Hub:
 
     # What the Feed says.
 
-    def changed(self, ticker: Ticker, past: Past) -> None:
-        """Take in a change; the next pass delivers it."""
+    def changed(self, ticker: Ticker, past: Past, accepted_ms: int | None = None) -> None:
+        """Take in a change, accepted at `accepted_ms` as far as is known; the next pass delivers it."""
         audience = self.audiences[ticker.edition.code]
+        audience.heard[past.seq] = Heard(accepted_ms, time.time() * 1000)
         change = past.change
         if isinstance(change, Removed) and change.reason == "killed":
             # A kill that comes before the text was written to anyone: the text is not written any more.
@@ -139,6 +144,7 @@ class Hub:
         """The log started over: everyone gets a snapshot."""
         audience = self.audiences[ticker.edition.code]
         audience.pending.clear()
+        audience.heard.clear()
         audience.restarted = True
         audience.passed = -1
         for reader in audience.early | audience.lagging:
@@ -331,6 +337,7 @@ class Hub:
         ticker = audience.ticker
         base, audience.passed = audience.passed, ticker.seq
         pending, audience.pending = audience.pending, []
+        heard, audience.heard = audience.heard, {}
         restarted, audience.restarted = audience.restarted, False
         # Every batch is made before the first write: readers that join meanwhile know this much already.
         batches = []
@@ -343,12 +350,19 @@ class Hub:
             group.pending_snapshot = False
             if data and group.members:
                 batches.append((data, list(group.members)))
+        first_ms = time.time() * 1000
+        written = 0
         for data, readers in batches:
-            await self._write(audience, data, readers, -1 if restarted else base)
+            written += await self._write(audience, data, readers, -1 if restarted else base)
+        last_ms, lagging = time.time() * 1000, len(audience.lagging)
+        for past in pending:
+            line = Line(ticker.edition.code, past, heard[past.seq], first_ms, last_ms, written, lagging)
+            self.trail.delivered(line)
         for reader in list(audience.early):
             self._settle(audience, reader)
 
-    async def _write(self, audience: Audience, data: bytes, readers: list[Reader], base: int) -> None:
+    async def _write(self, audience: Audience, data: bytes, readers: list[Reader], base: int) -> int:
+        """Write to each; how many that were."""
         ends = time.perf_counter() + SLICE_SECONDS
         written = 0
         for reader in readers:
@@ -366,6 +380,7 @@ class Hub:
                 await asyncio.sleep(0)
                 ends = time.perf_counter() + SLICE_SECONDS
         self.counts.deliveries += written
+        return written
 
     def _skip(self, audience: Audience, reader: Reader, base: int) -> None:
         if audience.restarted:

@@ -2,10 +2,13 @@
 
 import asyncio
 import re
+import time
 from collections.abc import Callable
+from functools import partial
 from typing import ParamSpec, TypeVar
 
 import msgspec
+from redis.exceptions import RedisError
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import Response
@@ -19,12 +22,14 @@ from service.errors import (
     MalformedError,
     NotFoundError,
     PreconditionRequiredError,
+    StoppressError,
     TooLargeError,
     UnavailableError,
 )
 from service.newsroom.auth import bearer, require_edition
 from service.newsroom.landings import Landing
 from service.newsroom.queue import Call, Newsroom, now_ms
+from service.newsroom.tally import Tally
 from service.store.audit import of_item
 from service.store.connect import of_edition
 from service.store.items import Wanted
@@ -66,7 +71,7 @@ async def create_item(request: Request) -> Response:
     newsroom: Newsroom = request.state.newsroom
     warnings = [f"the headline has more than {LONG} characters"] if len(draft.headline.strip()) > LONG else []
     with request.state.landings.expect(draft.id) as landing:
-        accepted = await in_thread(newsroom.publish, call, draft, own_id=own_id)
+        accepted = await accept(request, "publish", partial(newsroom.publish, call, draft, own_id=own_id))
         return await answer(request, accepted, landing, warnings)
 
 
@@ -82,7 +87,7 @@ async def change_item(request: Request) -> Response:
         )
     newsroom: Newsroom = request.state.newsroom
     with request.state.landings.expect(item_id) as landing:
-        accepted = await in_thread(newsroom.change, call, item_id, given, version)
+        accepted = await accept(request, given.change, partial(newsroom.change, call, item_id, given, version))
         return await answer(request, accepted, landing, [])
 
 
@@ -96,7 +101,7 @@ async def act_on_item(request: Request) -> Response:
     note = Reason.parse(body).note
     newsroom: Newsroom = request.state.newsroom
     with request.state.landings.expect(item_id) as landing:
-        accepted = await in_thread(newsroom.act, call, item_id, action, note, version)
+        accepted = await accept(request, action, partial(newsroom.act, call, item_id, action, note, version))
         return await answer(request, accepted, landing, [])
 
 
@@ -194,6 +199,25 @@ async def read_call(request: Request) -> tuple[Call, bytes]:
     peer = request.client.host if request.client else ""
     address = request.state.gateway.door.address(peer, request.headers.get("x-forwarded-for"))
     return Call(key, address, idempotency_key, what), body
+
+
+async def accept(request: Request, action: str, work: Callable[[], Accepted]) -> Accepted:
+    """Run a call's work in a thread, and count how it ended and how long that took."""
+    tally: Tally = request.state.newsroom.tally
+    started = time.perf_counter()
+    try:
+        accepted = await in_thread(work)
+    except StoppressError as error:
+        tally.refused[error.code] += 1
+        raise
+    except RedisError:
+        tally.refused[UnavailableError.code] += 1
+        raise
+    finally:
+        tally.seconds.observe(time.perf_counter() - started)
+    if not accepted.again:
+        tally.accepted["create" if action == "publish" and accepted.state == "draft" else action] += 1
+    return accepted
 
 
 async def answer(request: Request, accepted: Accepted, landing: Landing, warnings: list[str]) -> Response:

@@ -1,6 +1,7 @@
 """Ingest: a wire's documents in, drafts or live lines out. The same document again is the same item."""
 
 from collections.abc import Iterator
+from functools import partial
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -12,7 +13,7 @@ from service.domain.lifecycle import Decision, Record
 from service.domain.wire import Wire, parse_ninjs
 from service.errors import ConflictError, InvalidFieldError, UnknownEditionError
 from service.newsroom import auth
-from service.newsroom.api import answer, in_thread, read_call
+from service.newsroom.api import accept, answer, read_call
 from service.newsroom.queue import TRIES, Call, Newsroom, now_ms
 from service.store.accounts import Account
 from service.store.outbox import Accepted, Attempt
@@ -24,7 +25,8 @@ async def ninjs(request: Request) -> Response:
     wire = parse_ninjs(body)
     newsroom: Newsroom = request.state.newsroom
     with request.state.landings.expect(wire.id) as landing:
-        accepted = await in_thread(ingest, newsroom, call, wire, request.query_params.get("edition"))
+        chosen = request.query_params.get("edition")
+        accepted = await accept(request, "ingest", partial(ingest, newsroom, call, wire, chosen))
         return await answer(request, accepted, landing, [])
 
 

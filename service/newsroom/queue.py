@@ -6,7 +6,7 @@ Everything that changes an item goes through `Newsroom`: authenticate, read, dec
 import hashlib
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import msgspec
@@ -17,6 +17,7 @@ from service.domain.item import Change, Draft
 from service.domain.lifecycle import Decision, Record
 from service.errors import InvalidFieldError, StaleError, TakenError, UnknownEditionError
 from service.newsroom import auth
+from service.newsroom.tally import Tally
 from service.store.accounts import Account, Accounts
 from service.store.items import Items
 from service.store.outbox import Accepted, Attempt, Outbox
@@ -47,6 +48,7 @@ class Newsroom:
     accounts: Accounts
     items: Items
     outbox: Outbox
+    tally: Tally = field(default_factory=Tally)
 
     def publish(self, call: Call, draft: Draft, *, own_id: bool) -> Accepted:
         """Take a new line. `own_id`: the caller chose its id, so the same line sent again is the same item."""

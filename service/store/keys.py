@@ -27,7 +27,8 @@ class Keys(NamedTuple):
     outbox    list  accepted changes that wait to be appended, oldest first (JSON)
     log       stream  public changes: id "<seq>-0", fields id, frame
     meta      hash  epoch, seq, floor; primary: the replication id of whoever appended or beat last;
-              killed: when which item was last, so that Redis's file is scrubbed of it
+              killed: when which item was last, so that Redis's file is scrubbed of it;
+              canary_sent, canary: when (ms) the last canary was sent, and the last that got through
     live      hash  id -> the item's JSON for readers, of every line on air
     places    hash  id -> its seqs in the log, so that a kill finds them
     due       zset  id by the time (ms) at which the clock must look at it

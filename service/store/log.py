@@ -8,7 +8,7 @@ from redis import Redis
 from redis.asyncio import Redis as AsyncRedis
 
 from service.domain.edition import Edition
-from service.domain.frames import Beat, decode_news
+from service.domain.frames import ItemChanged, Removed, decode_news
 from service.domain.item import Item
 from service.domain.ticker import RING, Past
 from service.store.connect import engine
@@ -44,7 +44,10 @@ class Appended(NamedTuple):
 
 
 class State(NamedTuple):
-    """A consistent read of a log: where it is, what is on air, and the changes after `starts`."""
+    """A consistent read of a log: where it is, what is on air, and the changes after `starts`.
+
+    `canary_ms` is when the last canary that got through was accepted; None: none ever did.
+    """
 
     epoch: str
     seq: int
@@ -52,6 +55,7 @@ class State(NamedTuple):
     past: list[Past]
     starts: int
     floor: int
+    canary_ms: int | None = None
 
 
 def append(redis: Redis, edition: Edition) -> list[Appended]:
@@ -96,10 +100,10 @@ async def read(redis: AsyncRedis, edition: str) -> State:
     """Read the log's state and latest changes in one transaction; begins the log of an edition that has none."""
     keys = Keys.of(edition)
     async with redis.pipeline(transaction=True) as pipe:
-        pipe.hmget(keys.meta, ["epoch", "seq", "floor"])
+        pipe.hmget(keys.meta, ["epoch", "seq", "floor", "canary"])
         pipe.hvals(keys.live)
         pipe.xrevrange(keys.log, count=RING)
-        (epoch, seq, floor), lines, entries = await pipe.execute()
+        (epoch, seq, floor, canary), lines, entries = await pipe.execute()
     if epoch is None:
         # Without a beat: this process would take its own for the clock's.
         await beat_script.arun(redis, [keys.meta, keys.log, keys.places], [new_epoch(), "", "", "", ""])
@@ -107,7 +111,8 @@ async def read(redis: AsyncRedis, edition: str) -> State:
     past = [_past(entry) for entry in reversed(entries)]
     # Read to its end, the stream has everything above the floor; what is missing there was scrubbed by a kill.
     starts = int(floor) if len(past) < RING else past[0].seq - 1
-    return State(epoch.decode(), int(seq), [_items.decode(line) for line in lines], past, starts, int(floor))
+    items = [_items.decode(line) for line in lines]
+    return State(epoch.decode(), int(seq), items, past, starts, int(floor), int(canary) if canary else None)
 
 
 async def replay(redis: AsyncRedis, edition: str, epoch: str, after: int, count: int) -> list[Past] | None:
@@ -143,5 +148,5 @@ def _past(entry: tuple[bytes, dict[bytes, bytes]]) -> Past:
     entry_id, fields = entry
     payload = fields[b"frame"]
     change = decode_news(payload)
-    assert not isinstance(change, Beat)
+    assert isinstance(change, ItemChanged | Removed)
     return Past(int(entry_id.split(b"-")[0]), change, payload, None, known=False)

@@ -17,7 +17,7 @@ from redis.exceptions import NoScriptError, RedisError
 from rq import Queue
 from rq.serializers import JSONSerializer
 
-from service.domain.lifecycle import Decision
+from service.domain.lifecycle import Decision, Entry
 from service.errors import ConflictError, KeyReusedError, StaleError, TakenError, UnavailableError, UnconfirmedError
 from service.store.audit import KEPT, AuditEntry
 from service.store.connect import Store, of_edition
@@ -35,6 +35,9 @@ FAILED_SECONDS = 86_400
 # More than this waiting means that no worker works. Refused with 503 then: better than a Redis that fills up.
 MOST_WAITING = 100_000
 IDEMPOTENCY_SECONDS = 86_400
+# How often a canary goes out.
+CANARY_MS = 10_000
+
 log = structlog.get_logger(__name__)
 
 accept_script = Script("accept")
@@ -202,6 +205,30 @@ class Outbox:
     def wake(self, edition: str) -> None:
         """Queue a wake-up for an edition's outbox."""
         self._enqueue(edition, None)
+
+    def send_canary(self, edition: str, now_ms: int) -> bool:
+        """Send a canary the way that a change goes, if it is time for one and none waits; whether it was sent.
+
+        It is the sweep that wakes a worker again for one that waits: without a worker they do not pile up.
+        """
+        keys, redis = Keys.of(edition), of_edition(self._redis, edition)
+        with redis.pipeline(transaction=False) as pipe:
+            pipe.hmget(keys.meta, ["canary_sent", "canary"])
+            pipe.llen(keys.outbox)
+            (sent, canary), waiting = pipe.execute()
+        # The last one may come from a clock whose machine's time was ahead.
+        recent = sent is not None and 0 <= now_ms - int(sent) < CANARY_MS
+        if recent or (waiting and sent != canary):
+            return False
+        with redis.pipeline(transaction=True) as pipe:
+            if self._together:
+                self._enqueue(edition, pipe)
+            pipe.rpush(keys.outbox, msgspec.json.encode(Entry(kind="canary", id="", version=0, accepted=now_ms)))
+            pipe.hset(keys.meta, "canary_sent", now_ms)
+            pipe.execute()
+        if not self._together:
+            self._enqueue(edition, None)
+        return True
 
     def _run(self, edition: str, names: list[str], values: list[str | bytes | int], *, wake: bool) -> list[bytes]:
         redis = of_edition(self._redis, edition)

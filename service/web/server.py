@@ -1,13 +1,16 @@
 """Server: uvicorn around the application, as many processes as asked for, on one listening socket."""
 
 import contextlib
+import os
 import socket
+import tempfile
 
 import uvicorn
 from uvicorn.supervisors import Multiprocess
 
 from service.errors import StoppressError
 from service.settings import Settings
+from service.web.sheets import VARIABLE
 
 # Connections that the kernel holds while a process is busy writing to all its readers.
 BACKLOG = 4_096
@@ -42,7 +45,9 @@ def serve(settings: Settings) -> None:
     )
     with contextlib.closing(listening):
         if settings.web_processes > 1:
-            Multiprocess(config, sockets=[listening]).run()
+            with tempfile.TemporaryDirectory(prefix="stoppress-") as sheets:
+                os.environ[VARIABLE] = sheets
+                Multiprocess(config, sockets=[listening]).run()
         else:
             uvicorn.Server(config).run(sockets=[listening])
 

@@ -109,7 +109,9 @@ def test_without_a_clock_a_new_service_is_not_ready(own_service: Service) -> Non
         answer = own_service.http.get("/readyz")
         assert answer.status_code == 503
         assert answer.json()["parts"]["feed"]["silent"] == ["en", "ar", "es"]
-    own_service.start("clock")
+        assert answer.json()["parts"]["clock"]["leader"] is None
+    # Without a worker nothing would be delivered: only the three together are a service.
+    own_service.start("worker", "clock")
 
 
 def test_what_fell_due_while_no_clock_lived_is_caught_up(own_service: Service) -> None:

@@ -14,6 +14,7 @@ from redis.exceptions import RedisError
 
 from service.domain import lifecycle
 from service.domain.edition import Editions
+from service.domain.frames import open_news
 from service.domain.instant import format_ms
 from service.domain.item import Change
 from service.domain.lifecycle import Decision, Record
@@ -268,7 +269,7 @@ def test_what_waits_is_appended_in_order_with_gapless_seqs(redis: Redis, outbox:
     ]
     assert {each.accepted_ms for each in appended} == {NOW_MS}
     assert list(frames(redis)) == [b"1-0", b"2-0", b"3-0", b"4-0"]
-    assert published == list(frames(redis).values())
+    assert [open_news(each) for each in published] == [(frame, NOW_MS) for frame in frames(redis).values()]
     assert redis.hmget(KEYS.meta, "seq", "floor") == [b"4", b"0"]
     assert redis.hgetall(KEYS.places) == {b"a": b"1,3", b"b": b"2,4"}
     assert list(redis.hgetall(KEYS.live)) == [b"b"]
@@ -290,7 +291,10 @@ def test_an_item_reaches_the_channel_and_the_log_byte_for_byte(redis: Redis, out
     wire = decision.entry.wire.encode()
     assert b'"subjects":[]' in wire
     outbox.accept(decision)
-    store.append(redis, EN)
+    with listening(redis, KEYS.news) as news:
+        store.append(redis, EN)
+        (published,) = heard(news)
+    assert open_news(published) == (frames(redis)[b"1-0"], NOW_MS), "readers get what the log has"
     epoch = redis.hget(KEYS.meta, "epoch")
     assert frames(redis)[b"1-0"] == b'{"type":"item","cursor":"' + epoch + b'.1","item":' + wire + b"}"
     assert redis.hget(KEYS.live, "a") == wire
@@ -524,3 +528,73 @@ def test_scripts_work_after_the_server_forgot_them(redis: Redis, outbox: Outbox,
     redis.script_flush()
     with pytest.raises(StaleError):
         outbox.accept(update(first.record, "Third"))
+
+
+# The canary.
+
+
+def sent_canary(outbox: Outbox, now_ms: int = NOW_MS) -> bool:
+    return outbox.send_canary("en", now_ms)
+
+
+def test_a_canary_goes_the_way_of_a_change_and_leaves_no_trace_for_readers(redis: Redis, outbox: Outbox) -> None:
+    outbox.accept(line("a"))
+    assert sent_canary(outbox)
+    outbox.accept(line("b"))
+    assert redis.llen("rq:queue:breaking") == 3, "each with its wake-up"
+    before = redis.xlen(KEYS.audit)
+    with listening(redis, KEYS.news) as news:
+        assert [(each.seq, each.id) for each in store.append(redis, EN)] == [(1, "a"), (2, "b")]
+        *changes, canary = heard(news)
+    assert [open_news(each)[0] for each in changes] == list(frames(redis).values())
+    epoch = redis.hget(KEYS.meta, "epoch").decode()
+    assert canary == f'{{"type":"canary","cursor":"{epoch}.2","accepted":{NOW_MS}}}'.encode()
+    assert redis.hmget(KEYS.meta, "seq", "canary", "canary_sent") == [b"2", *[str(NOW_MS).encode()] * 2]
+    assert sorted(redis.hkeys(KEYS.places)) == sorted(redis.hkeys(KEYS.live)) == [b"a", b"b"]
+    assert redis.xlen(KEYS.audit) == before
+
+
+def test_a_canary_is_the_first_thing_in_a_new_log(redis: Redis, outbox: Outbox, url: str) -> None:
+    assert sent_canary(outbox)
+    assert store.append(redis, EN) == []
+    state = run(lambda client: store.read(client, "en"), url)
+    assert (state.seq, state.past, state.canary_ms) == (0, [], NOW_MS)
+
+
+def test_canaries_come_every_ten_seconds_and_never_pile_up(redis: Redis, outbox: Outbox) -> None:
+    assert sent_canary(outbox)
+    assert not sent_canary(outbox, NOW_MS + HOUR_MS), "one waits"
+    outbox.accept(line("a"))
+    assert not sent_canary(outbox, NOW_MS + HOUR_MS), "one waits before a change"
+    store.append(redis, EN)
+    assert not sent_canary(outbox, NOW_MS + outbox_module.CANARY_MS - 1), "too soon"
+    outbox.accept(line("b"))
+    assert sent_canary(outbox, NOW_MS + outbox_module.CANARY_MS), "a change that waits is no canary"
+    assert not sent_canary(outbox, NOW_MS + HOUR_MS)
+    assert redis.llen(KEYS.outbox) == 2
+    assert redis.llen("rq:queue:breaking") == 4
+
+
+def test_a_canary_from_a_clock_that_was_ahead_does_not_silence_the_next(redis: Redis, outbox: Outbox) -> None:
+    assert sent_canary(outbox, NOW_MS + HOUR_MS)
+    store.append(redis, EN)
+    assert sent_canary(outbox, NOW_MS)
+    store.append(redis, EN)
+    assert redis.hget(KEYS.meta, "canary") == str(NOW_MS).encode()
+
+
+def test_a_canary_whose_outbox_was_lost_is_not_waited_for(redis: Redis, outbox: Outbox) -> None:
+    assert sent_canary(outbox)
+    redis.delete(KEYS.outbox)
+    assert sent_canary(outbox, NOW_MS + outbox_module.CANARY_MS)
+
+
+def test_a_kill_passes_over_a_canary_that_waits(redis: Redis, outbox: Outbox) -> None:
+    first = line("a")
+    outbox.accept(first)
+    sent_canary(outbox)
+    outbox.accept(act(first.record, "kill"))
+    waiting = [msgspec.json.decode(entry) for entry in redis.lrange(KEYS.outbox, 0, -1)]
+    assert [(entry["kind"], entry["id"]) for entry in waiting] == [("remove", "a"), ("canary", "")]
+    assert [each.id for each in store.append(redis, EN)] == ["a"]
+    assert redis.hget(KEYS.meta, "canary") == str(NOW_MS).encode()

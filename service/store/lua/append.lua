@@ -31,9 +31,12 @@ end
 local entries = redis.call('LPOP', KEYS[1], ARGV[1])
 if not entries then return {0} end
 local seq = tonumber(redis.call('HGET', KEYS[3], 'seq'))
-local appended = {0}
+local appended, changes, canary = {0}, {}, nil
 for _, waiting in ipairs(entries) do
   local entry = cjson.decode(waiting)
+  if entry.kind == 'canary' then canary = string.format('%d', entry.accepted) else changes[#changes + 1] = entry end
+end
+for _, entry in ipairs(changes) do
   seq = seq + 1
   local cursor = epoch .. '.' .. string.format('%d', seq)
   local frame
@@ -48,10 +51,17 @@ for _, waiting in ipairs(entries) do
   redis.call('XADD', KEYS[2], string.format('%d-0', seq), 'frame', frame)
   local places = redis.call('HGET', KEYS[5], entry.id)
   redis.call('HSET', KEYS[5], entry.id, (places and places .. ',' or '') .. string.format('%d', seq))
-  redis.call(ARGV[5], ARGV[4], frame)
+  -- The channel alone also says when the change was accepted; what readers get is the frame without it.
+  redis.call(ARGV[5], ARGV[4], string.sub(frame, 1, -2) .. ',"accepted":' .. string.format('%d', entry.accepted) .. '}')
   appended[#appended + 1] = string.format('%d %d %d ', seq, entry.version, entry.accepted) .. entry.id
 end
 redis.call('HSET', KEYS[3], 'seq', string.format('%d', seq))
+if canary then
+  -- It takes no seq and no place in the log: readers never hear of it.
+  redis.call('HSET', KEYS[3], 'canary', canary)
+  redis.call(ARGV[5], ARGV[4], '{"type":"canary","cursor":"' .. epoch .. '.' .. string.format('%d', seq)
+    .. '","accepted":' .. canary .. '}')
+end
 local floor = seq - tonumber(ARGV[2])
 if floor > tonumber(redis.call('HGET', KEYS[3], 'floor')) then
   redis.call('XTRIM', KEYS[2], 'MINID', string.format('%d-0', floor + 1))
