@@ -26,11 +26,14 @@ SECONDS = 60.0
 @cache
 def redis_server() -> str | None:
     """A redis-server of 7.0 or later, as Debian ships it."""
-    path = shutil.which("redis-server")
-    if path is None:
-        return None
-    said = subprocess.run([path, "--version"], capture_output=True, text=True, check=True).stdout
-    return path if int(said.partition("v=")[2].partition(".")[0]) >= 7 else None
+    # A virtualenv that is active has the older one of a wheel in front.
+    for folder in os.environ.get("PATH", os.defpath).split(os.pathsep):
+        path = shutil.which("redis-server", path=folder)
+        if path is not None:
+            said = subprocess.run([path, "--version"], capture_output=True, text=True, check=True).stdout
+            if int(said.partition("v=")[2].partition(".")[0]) >= 7:
+                return path
+    return None
 
 
 needs_redis_7 = pytest.mark.skipif(
