@@ -87,6 +87,10 @@ class Directory:
                 return found
         raise self._unknown(slot, said)
 
+    def doubt(self) -> None:
+        """Ask another one first: what was said led to a server that fails. It may be cut off from the others."""
+        self._hosts = [*self._hosts[1:], *self._hosts[:1]]
+
     def _options(self) -> dict[str, Any]:
         guide = {"socket_connect_timeout": GUIDE_SECONDS, "socket_timeout": GUIDE_SECONDS}
         return {**self.address.guide, **guide}
@@ -172,6 +176,7 @@ class Place:
     def check(self, role: Any) -> None:
         """Raise ConnectionError unless a server's ROLE says primary: a Sentinel may not know better yet."""
         if _text(role[0]) != "master":
+            self.directory.doubt()
             raise ConnectionError(f"expected a primary, got a server that is a {_text(role[0])}")
 
 
@@ -204,7 +209,11 @@ class PrimaryConnection(Connection):
 
     def _connect(self) -> Any:
         self.host, self.port = self._place.find()
-        return super()._connect()  # type: ignore[no-untyped-call]
+        try:
+            return super()._connect()  # type: ignore[no-untyped-call]
+        except OSError:
+            self._place.directory.doubt()
+            raise
 
     def on_connect_check_health(self, check_health: bool = True) -> None:
         """Log in, and make sure of whom we talk to."""
@@ -226,6 +235,7 @@ class PrimaryConnection(Connection):
             raise
 
     def _drop(self) -> None:
+        self._place.directory.doubt()
         self.disconnect()  # type: ignore[no-untyped-call]
         self._drop_idle()
 
@@ -265,7 +275,11 @@ class AsyncPrimaryConnection(AsyncConnection):
 
     async def _connect(self) -> None:
         self.host, self.port = await self._place.afind()
-        await super()._connect()  # type: ignore[no-untyped-call]
+        try:
+            await super()._connect()  # type: ignore[no-untyped-call]
+        except OSError:  # a time-out is one
+            self._place.directory.doubt()
+            raise
 
     async def on_connect_check_health(self, check_health: bool = True) -> None:
         """Log in, and make sure of whom we talk to."""
@@ -287,6 +301,7 @@ class AsyncPrimaryConnection(AsyncConnection):
             raise
 
     async def _drop(self) -> None:
+        self._place.directory.doubt()
         await self.disconnect(nowait=True)
         await self._drop_idle()
 

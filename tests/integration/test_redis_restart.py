@@ -124,6 +124,16 @@ def test_with_an_fsync_a_second_a_redis_that_is_killed_loses_nothing_either(runn
     assert {item["id"] for item in listed} == {answer.json()["id"] for answer in accepted}
 
 
+def test_a_worker_that_waits_for_redis_stops_when_it_is_told_to(running: Service) -> None:
+    running.redis.config_set("min-replicas-to-write", 1)
+    running.redis.execute_command("CLIENT", "KILL", "TYPE", "normal")
+    # Each pause is twice as long as the one before: by now it waits most of the time.
+    until(lambda: running.log("worker").count("worker lost Redis") >= 4, "the worker to wait")
+    assert running.stop("worker") == 0
+    assert "Traceback" not in running.log("worker")
+    assert "worker stopped" in running.log("worker")
+
+
 def test_a_subscription_that_dies_is_noticed_and_its_hole_filled(running: Service) -> None:
     with running.screen() as screen:
         screen.next()

@@ -7,9 +7,11 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
+from redis import Redis
 
 from service.errors import SettingsError
 from service.preflight import check_redis
+from service.store.connect import blocking
 from service.store.keys import Keys
 from service.store.primary import LOOK_SECONDS
 from tests.integration.engines import SECONDS, Node, Sentinels, needs_redis_7
@@ -157,6 +159,22 @@ def test_a_service_that_runs_needs_no_sentinel_until_the_primary_fails(service: 
         ends = time.monotonic() + 3 * LOOK_SECONDS
         while time.monotonic() < ends:
             screen.item(service.publish("Goes on")["id"])
+
+
+def test_a_sentinel_that_knows_no_better_is_not_asked_for_ever(sentinels: Sentinels, tmp_path: Path) -> None:
+    replica = sentinels.nodes[1]
+    for port in (free_port(), replica.port):
+        # Cut off, it goes on naming what was the primary once: dead since, or a replica.
+        lone = Node(tmp_path / f"lone{port}")
+        conf = lone.folder / "sentinel.conf"
+        conf.write_text(f"port {lone.port}\ndir {lone.folder}\nsentinel monitor news 127.0.0.1 {port} 3\n")
+        lone.start(str(conf), "--sentinel")
+        sentinels.nodes.append(lone)
+        url = sentinels.url.replace("://", f"://127.0.0.1:{lone.port},")
+        store = blocking(url)
+        assert isinstance(store, Redis)
+        with store as redis:
+            assert redis.role()[0] == b"master"
 
 
 def test_what_is_wrong_with_sentinels_is_said_in_one_line_without_a_password(
