@@ -67,6 +67,7 @@ def test_each_part_says_what_it_knows_and_since_when(service: Service) -> None:
     assert all(before - ms_of(heard) < 3_000 for heard in said["feed"]["heard"].values())
     assert said["clock"]["leader"] == service.redis.get(CLOCK_LEASE).decode()
     assert set(said["outbox"]["editions"]) == {"en", "ar", "es"}
+    assert set(said["canary"]["editions"]) == {"en", "ar", "es"}
     for canary in said["canary"]["editions"].values():
         assert canary["ageMs"] < 30_000
         assert abs(before - ms_of(canary["accepted"]) - canary["ageMs"]) < 5_000
@@ -169,6 +170,7 @@ def test_a_new_web_process_knows_the_canarys_age_at_once(own_service: Service) -
         said = parts(own_service)["canary"]
         assert said["ready"] is False
         assert said["late"] == ["en", "ar", "es"]
+        assert set(said["editions"]) == {"en", "ar", "es"}
         for each in said["editions"].values():
             assert 60_000 <= each["ageMs"] < 90_000
             assert each["tookMs"] is None
