@@ -232,8 +232,9 @@ class Cluster(Engine):
 
     def cli(self, *arguments: str) -> str:
         """Run redis-cli, as an operator does."""
-        path = shutil.which("redis-cli")
-        assert path is not None, "expected redis-cli beside redis-server"
+        server = redis_server()
+        assert server is not None
+        path = Path(server).with_name("redis-cli")
         done = subprocess.run([path, *arguments], capture_output=True, text=True, timeout=SECONDS, check=False)
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout
