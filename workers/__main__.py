@@ -12,9 +12,7 @@ from types import FrameType, TracebackType
 import structlog
 import uvloop
 from redis.client import Pipeline
-from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import OutOfMemoryError, ReadOnlyError, RedisError
-from redis.exceptions import TimeoutError as RedisTimeoutError
+from redis.exceptions import RedisError
 from rq import Queue, SimpleWorker
 from rq.defaults import DEFAULT_LOGGING_DATE_FORMAT
 from rq.exceptions import InvalidJobOperation, NoSuchJobError, StopRequested
@@ -26,6 +24,7 @@ from service.errors import SettingsError, StoppressError
 from service.settings import Settings
 from service.store.connect import at, blocking, queueing
 from service.store.keys import API_KEYS
+from service.store.outage import is_outage
 from service.store.outbox import BREAKING, JOB_SECONDS
 from workers.clock import Clock
 from workers.context import Context, context
@@ -38,15 +37,8 @@ ANSWER_SECONDS = 2
 # How often it shows that it lives while it works.
 HEARTBEAT_SECONDS = 10
 LONGEST_PAUSE_SECONDS = 5.0
-# How Redis fails when it is Redis that fails, and no command of ours.
-OUTAGES = (RedisConnectionError, RedisTimeoutError, ReadOnlyError, OutOfMemoryError, OSError)
 
 log = structlog.get_logger(__name__)
-
-
-def is_outage(error: BaseException) -> bool:
-    """Whether it is Redis that fails; a primary that has lost its replicas (min-replicas-to-write) does, too."""
-    return isinstance(error, OUTAGES) or (isinstance(error, RedisError) and "NOREPLICAS" in str(error))
 
 
 class Outage(logging.Filter):
@@ -108,6 +100,11 @@ class BreakingWorker(SimpleWorker):
             log.info("job was done already", job=job.id)
         else:
             super().handle_exception(job, *exc_info)
+
+    def set_shutdown_requested_date(self) -> None:
+        """Show that the end was asked for, if Redis takes that; the end comes all the same."""
+        with suppress(RedisError, OSError):
+            super().set_shutdown_requested_date()  # type: ignore[no-untyped-call]
 
     def request_stop(self, signum: int, frame: FrameType | None) -> None:
         """Remember that the end was asked for, so that `work` returning for another reason is told apart."""

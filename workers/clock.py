@@ -27,6 +27,7 @@ from service.store.keys import CLOCK_LEASE, Keys
 from service.store.script import Script
 from service.tasks import Tasks
 from workers.context import Context
+from workers.fanout import release
 
 BEAT_SECONDS = 1.0
 # So short that the clock that stands by beats before the Feeds take the silence for a dead subscription (3 s): a beat's
@@ -153,7 +154,15 @@ class Clock:
         queued = await asyncio.to_thread(lambda: self._context.queue.count)
         if queued < MOST_WAKEUPS:
             log.warning("waited too long", edition=code, waited_ms=waited, queued=queued)
-            await asyncio.to_thread(self._context.outbox.wake, code)
+            await asyncio.to_thread(self._wake, code)
+
+    def _wake(self, code: str) -> None:
+        """Wake a worker; where the queue takes nothing (a full Redis, which a kill gets through) do its work here."""
+        try:
+            self._context.outbox.wake(code)
+        except RedisError as error:
+            log.warning("not queued, so released by the clock", edition=code, error=str(error) or type(error).__name__)
+            release(self._context, code)
 
     async def _canary(self, codes: list[str]) -> None:
         """Send a canary into each edition's outbox every ten seconds: a Feed that hears it knows the way to be open."""

@@ -13,7 +13,7 @@ import msgspec
 import structlog
 from redis import Redis
 from redis.client import Pipeline
-from redis.exceptions import NoScriptError, RedisError
+from redis.exceptions import NoScriptError, OutOfMemoryError, RedisError
 from rq import Queue
 from rq.serializers import JSONSerializer
 
@@ -152,7 +152,8 @@ class Outbox:
             KEPT,
             MOST_WAITING,
         ]
-        answer = self._run(record.edition, names, values, wake=decision.entry is not None)
+        kill = record.state == "killed"
+        answer = self._run(record.edition, names, values, wake=decision.entry is not None, kill=kill)
         accepted = Accepted(record.id, record.version, record.state, decision.entry is not None, rev=record.rev)
         match [part.decode() for part in answer]:
             case ["ok"]:
@@ -230,7 +231,9 @@ class Outbox:
             self._enqueue(edition, None)
         return True
 
-    def _run(self, edition: str, names: list[str], values: list[str | bytes | int], *, wake: bool) -> list[bytes]:
+    def _run(
+        self, edition: str, names: list[str], values: list[str | bytes | int], *, wake: bool, kill: bool
+    ) -> list[bytes]:
         redis = of_edition(self._redis, edition)
         if not wake:
             return accept_script.run(redis, names, values)  # type: ignore[no-any-return]
@@ -241,10 +244,16 @@ class Outbox:
             except RedisError as error:
                 log.warning("queue unreachable, the sweep will wake it", edition=edition, error=str(error))
             return answer  # type: ignore[no-any-return]
-        with redis.pipeline(transaction=True) as pipe:
-            self._enqueue(edition, pipe)
-            accept_script.queue(pipe, names, values)
-            answer = pipe.execute(raise_on_error=False)[-1]
+        try:
+            with redis.pipeline(transaction=True) as pipe:
+                self._enqueue(edition, pipe)
+                accept_script.queue(pipe, names, values)
+                answer = pipe.execute(raise_on_error=False)[-1]
+        except OutOfMemoryError:
+            if not kill:
+                raise
+            # A kill wins over a full Redis, too: it begins by making room, and then may write. The sweep does the rest.
+            return accept_script.run(redis, names, values)  # type: ignore[no-any-return]
         if isinstance(answer, NoScriptError):
             # The wake-up is in the queue already; it finds what this writes, or nothing, and either is fine.
             return accept_script.run(redis, names, values)  # type: ignore[no-any-return]

@@ -8,6 +8,7 @@ from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.routing import Match, Route
 
 from service.errors import MethodError, NotFoundError, StoppressError, UnauthenticatedError, UnavailableError
+from service.store.outage import refusal
 from service.web.pages import render_problem
 
 log = structlog.get_logger(__name__)
@@ -39,16 +40,14 @@ async def refused(request: Request, error: Exception) -> Response:
 async def unreachable(request: Request, error: Exception) -> Response:
     """Answer when Redis does not: nothing is said to be accepted that may not be."""
     log.warning("redis unavailable", path=request.url.path, error=str(error) or type(error).__name__)
-    if "NOREPLICAS" in str(error):
-        few = "expected as many replicas as Redis's min-replicas-to-write says, got fewer. Nothing was accepted"
-        return problem(UnavailableError(few, retry_after=2))
-    return problem(
-        UnavailableError(
-            "expected Redis to answer: it does not. Whether this was accepted is not known; "
-            "sending it again with the same id or Idempotency-Key is safe",
-            retry_after=2,
-        )
+    why = refusal(error)
+    known = (
+        f"expected Redis to take this: {why}. Nothing was accepted"
+        if why is not None
+        else "expected Redis to answer: it does not. Whether this was accepted is not known"
     )
+    again = "sending it again with the same id or Idempotency-Key is safe"
+    return problem(UnavailableError(f"{known}; {again}", retry_after=2))
 
 
 async def not_routed(request: Request, error: Exception) -> Response:

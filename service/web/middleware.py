@@ -12,6 +12,8 @@ PAGE_POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self' ws: wss:; "
     "base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
 )
+# What a page of another origin may read of an answer.
+EXPOSED = b"etag, stoppress-behind"
 ALWAYS = [
     (b"x-content-type-options", b"nosniff"),
     (b"referrer-policy", b"strict-origin-when-cross-origin"),
@@ -47,12 +49,12 @@ class SecurityHeaders:
 
     def _cors(self, scope: MutableMapping[str, Any]) -> list[tuple[bytes, bytes]]:
         if "*" in self._origins:
-            return [(b"access-control-allow-origin", b"*"), (b"access-control-expose-headers", b"etag")]
+            return [(b"access-control-allow-origin", b"*"), (b"access-control-expose-headers", EXPOSED)]
         origin = next((value for name, value in scope["headers"] if name == b"origin"), b"")
         if origin.decode("latin-1").lower() not in self._origins:
             return [(b"vary", b"origin")]
         return [
             (b"access-control-allow-origin", origin),
-            (b"access-control-expose-headers", b"etag"),
+            (b"access-control-expose-headers", EXPOSED),
             (b"vary", b"origin"),
         ]
