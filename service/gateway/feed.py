@@ -28,6 +28,8 @@ from service.store.keys import Keys
 
 # Three beats may be late or lost before the Feed takes itself for deaf.
 SILENCE_SECONDS = 3.0
+# How long between two attempts to reach Redis: it is back for a while before anybody notices.
+LONGEST_PAUSE_SECONDS = 0.5
 # How many changes one read of a hole asks for.
 HOLE = 500
 # A Redis Cluster ends a sharded subscription when the slot has gone to another shard.
@@ -122,7 +124,7 @@ class Feed:
             if time.monotonic() - started > 10:
                 pause = 0.05
             await asyncio.sleep(pause)
-            pause = min(pause * 2, 1.0)
+            pause = min(pause * 2, LONGEST_PAUSE_SECONDS)
 
     async def _follow(self) -> None:
         pubsub = self._redis.pubsub()

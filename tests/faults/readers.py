@@ -67,12 +67,7 @@ class Reader:
             history.start_over()
         history.opened()
         query = history.selection.query() + ([("cursor", history.cursor)] if history.cursor else [])
-        port = self._chance.choice(self._ports)
-        url = f"ws://127.0.0.1:{port}/v1/editions/{history.edition}/socket?{urlencode(query)}"
-        # The first message is waited for as any other: with a process that takes connections and then stands still.
-        async with asyncio.timeout(10):
-            raw = await self._dial(port)
-            connection = await connect(url, sock=raw, compression=None, close_timeout=0.5, ping_interval=None)
+        connection = await self._connect(f"/v1/editions/{history.edition}/socket?{urlencode(query)}")
         async with connection:
             self.connections += 1
             self._connection = connection
@@ -93,6 +88,24 @@ class Reader:
                 history.take(message)
                 if leaves is not None:
                     leaves -= asyncio.get_running_loop().time() - began
+
+    async def _connect(self, path: str) -> ClientConnection:
+        """Connect as through a balancer: to any process that takes it.
+
+        Raises:
+            OSError, InvalidHandshake, TimeoutError: none does.
+        """
+        for left, port in enumerate(self._chance.sample(self._ports, len(self._ports)), start=1 - len(self._ports)):
+            try:
+                # A process may take connections and stand still.
+                async with asyncio.timeout(10):
+                    raw = await self._dial(port)
+                    url = f"ws://127.0.0.1:{port}{path}"
+                    return await connect(url, sock=raw, compression=None, close_timeout=0.5, ping_interval=None)
+            except (OSError, InvalidHandshake):
+                if not left:
+                    raise
+        raise AssertionError("the last port returns or raises")
 
     async def _dial(self, port: int) -> socket.socket:
         raw = socket.socket()
