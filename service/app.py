@@ -19,6 +19,7 @@ from starlette.middleware import Middleware
 from service import logs
 from service.domain.edition import parse_editions
 from service.domain.ticker import Ticker
+from service.gateway.arrivals import Arrivals
 from service.gateway.door import Door
 from service.gateway.drain import drain_first
 from service.gateway.feed import Feed
@@ -51,6 +52,7 @@ class Gateway:
     door: Door
     hub: Hub
     feed: Feed
+    arrivals: Arrivals
 
 
 def create_app(settings: Settings, *, turn_seconds: float = 1.0) -> Starlette:
@@ -68,9 +70,16 @@ def create_app(settings: Settings, *, turn_seconds: float = 1.0) -> Starlette:
 
         tickers = {code: Ticker(edition) for code, edition in editions.items()}
         replay = Replay(side)
-        hub = Hub(tickers, replay, drain_seconds=settings.drain_seconds, turn_seconds=turn_seconds)
+        hub = Hub(
+            tickers,
+            replay,
+            drain_seconds=settings.drain_seconds,
+            turn_seconds=turn_seconds,
+            max_messages=settings.max_messages_per_reader,
+        )
         feed = Feed(news, tickers, hub, [landings.heard])
-        gateway = Gateway(Door(settings, editions, hub), hub, feed)
+        arrivals = Arrivals(hub.counts, most=settings.max_connections, seconds=settings.request_seconds)
+        gateway = Gateway(Door(settings, editions, hub), hub, feed, arrivals)
 
         async def readers_key(header: str | None, edition: str) -> None:
             await run_in_threadpool(admit_reader, accounts, header, edition)
@@ -86,7 +95,7 @@ def create_app(settings: Settings, *, turn_seconds: float = 1.0) -> Starlette:
                 except (RedisError, OSError) as error:
                     log.debug("reach not written", error=str(error))
 
-        loops = {"feed": feed.run, "hub": hub.run, "replay": replay.run, "reach": tell_reach}
+        loops = {"feed": feed.run, "hub": hub.run, "replay": replay.run, "reach": tell_reach, "arrivals": arrivals.run}
         async with Tasks(loops) as tasks:
             with drain_first(hub, settings.drain_seconds):
                 yield {
