@@ -219,7 +219,7 @@ class Hub:
             self.catch_up(reader)
 
     def catch_up(self, reader: Reader, *, refill: bool = False) -> None:
-        """Write what a reader missed, or a snapshot where that is not in memory (or at the end, with `refill`)."""
+        """Write what a reader missed, or have it replayed; a snapshot where the log begins later, or to `refill`."""
         ticker = reader.audience.ticker
         if reader.seq >= 0 and ticker.covers(reader.seq):
             data, _, whole = portion(ticker.since(reader.seq), reader.group.selection, reader.seq)
@@ -230,6 +230,10 @@ class Hub:
                 self._lag(reader)
                 self._replay.begin(reader, self)
                 return
+        elif ticker.floor <= reader.seq <= ticker.seq:
+            self._lag(reader)
+            self._replay.begin(reader, self)
+            return
         else:
             data = reader.group.snapshot()
         reader.seq = ticker.seq
