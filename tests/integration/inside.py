@@ -17,10 +17,11 @@ from tests.integration.harness import KEY, Service, until
 
 @dataclass(frozen=True)
 class Inside:
-    """A running web process: its port, and its readers' side. Look, do not touch: it runs in a thread of its own."""
+    """A running web process and its readers' side. Look, do not touch: it runs in a thread of its own."""
 
     port: int
     gateway: Gateway
+    server: uvicorn.Server
 
 
 @contextmanager
@@ -49,7 +50,7 @@ def inside(service: Service, *, turn_seconds: float = 1.0, adopting: bool = True
         until(lambda: server.started, "the process to start")
         address = f"http://127.0.0.1:{port}/v1/editions/en/ticker"
         until(lambda: httpx.get(address, trust_env=False).status_code == 200, "its ticker to be loaded")
-        yield Inside(port, server.lifespan.state["gateway"])
+        yield Inside(port, server.lifespan.state["gateway"], server)
     finally:
         server.should_exit = True
         thread.join(20)
