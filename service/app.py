@@ -21,6 +21,7 @@ from starlette.middleware import Middleware
 from service import logs
 from service.domain.edition import parse_editions
 from service.domain.ticker import Ticker
+from service.gateway.arrivals import Arrivals
 from service.gateway.door import Door
 from service.gateway.drain import drain_first
 from service.gateway.feed import Feed, Feeds
@@ -56,6 +57,7 @@ class Gateway:
     door: Door
     hub: Hub
     feed: Feeds
+    arrivals: Arrivals
 
 
 def create_app(settings: Settings, *, turn_seconds: float = 1.0, sheets: Path | None = None) -> Starlette:
@@ -81,14 +83,21 @@ def create_app(settings: Settings, *, turn_seconds: float = 1.0, sheets: Path | 
 
         tickers = {code: Ticker(edition) for code, edition in editions.items()}
         replay = Replay(side)
-        hub = Hub(tickers, replay, drain_seconds=settings.drain_seconds, turn_seconds=turn_seconds)
+        hub = Hub(
+            tickers,
+            replay,
+            drain_seconds=settings.drain_seconds,
+            turn_seconds=turn_seconds,
+            max_messages=settings.max_messages_per_reader,
+        )
         feed = Feeds(
             [
                 Feed(of_edition(news, group[0]), {code: tickers[code] for code in group}, hub, [landings.heard])
                 for group in alike(news, editions)
             ]
         )
-        gateway = Gateway(Door(settings, editions, hub), hub, feed)
+        arrivals = Arrivals(hub.counts, most=settings.max_connections, seconds=settings.request_seconds)
+        gateway = Gateway(Door(settings, editions, hub), hub, feed, arrivals)
 
         async def readers_key(header: str | None, edition: str) -> None:
             await run_in_threadpool(admit_reader, accounts, header, edition)
@@ -116,6 +125,7 @@ def create_app(settings: Settings, *, turn_seconds: float = 1.0, sheets: Path | 
             "replay": replay.run,
             "reach": tell_reach,
             "trail": hub.trail.run,
+            "arrivals": arrivals.run,
         }
         tasks = Tasks(loops)
         watch = Watch(side, asked, list(editions), feed=feed, hub=hub, tasks=tasks.alive)

@@ -1,7 +1,9 @@
 """Client: follows a ticker from outside, as any reader does: by cursor, with full jitter, never trusting silence."""
 
 import json
+import math
 import random
+import re
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -35,6 +37,8 @@ from service.errors import StoppressError
 SILENCE_SECONDS = 45.0
 # Full jitter (AWS, "Exponential Backoff And Jitter"): anything between nothing and the cap, so that a crowd spreads.
 FIRST_CAP_SECONDS, LAST_CAP_SECONDS = 0.5, 30.0
+# What a service may ask for at the most.
+LONGEST_WAIT_SECONDS = 60.0
 # Acks are held back by up to this long, so that a crowd's do not come at once; one covers all before it.
 ACK_SECONDS = 0.25
 # A connection that lived this long was a good one.
@@ -103,7 +107,10 @@ def follow(
     headers = {"Authorization": f"Bearer {key}"} if key else None
     while True:
         started = time.monotonic()
-        wait = 0.0
+        # When to leave a draining process, and in how many seconds it wants us elsewhere.
+        leave: float | None = None
+        asked: float | None = None
+        least = 0.0
         try:
             cursor = [("cursor", lines.cursor)] if lines.cursor else []
             url = socket_url(base_url, edition, query + cursor)
@@ -118,15 +125,17 @@ def follow(
             ) as socket:
                 yield Status("live")
                 ack: tuple[float, Ack] | None = None
-                while True:
+                while leave is None or time.monotonic() < leave:
+                    now = time.monotonic()
+                    due = min(now + SILENCE_SECONDS, ack[0] if ack else math.inf, math.inf if leave is None else leave)
                     try:
-                        seconds = max(0.0, ack[0] - time.monotonic()) if ack else SILENCE_SECONDS
-                        message = decode_message(socket.recv(timeout=seconds))
+                        message = decode_message(socket.recv(timeout=max(0.0, due - now)))
                     except TimeoutError:
-                        if ack is None:
+                        if ack is not None and due == ack[0]:
+                            socket.send(encode(ack[1]).decode())
+                            ack = None
+                        elif due != leave:
                             raise
-                        socket.send(encode(ack[1]).decode())
-                        ack = None
                         continue
                     changed = lines.apply(message)
                     yield message
@@ -137,7 +146,9 @@ def follow(
                     if isinstance(message, Behind):
                         yield Status("behind", message.since)
                     if isinstance(message, Notice):
-                        wait = random.uniform(0, message.retry_in / 1000)  # noqa: S311
+                        # The connection is good until then.
+                        leave = time.monotonic() + random.uniform(0, message.retry_in / 1000)  # noqa: S311
+            reason, asked = "the process leaves service", 0.0
         except InvalidStatus as error:
             status, text = error.response.status_code, bytes(error.response.body or b"").decode(errors="replace")
             if status == 400 and lines.cursor:
@@ -145,16 +156,31 @@ def follow(
             elif 400 <= status < 500 and status not in (408, 429):
                 raise StoppressError(f"the service refuses with {status}: {_detail(text)}") from None
             reason = f"refused with {status}: {_detail(text)}"
+            least = _number(error.response.headers.get("Retry-After", "")) or 0.0
         except (OSError, TimeoutError, ConnectionClosed, WebSocketException) as error:
             if isinstance(error, InvalidURI):
                 raise StoppressError(f"expected the address of a service, got {base_url!r}") from None
             reason = _why(error)
+            if isinstance(error, ConnectionClosed) and error.rcvd is not None:
+                if error.rcvd.code == Close.DRAINING:
+                    asked = _number(error.rcvd.reason, 0.001)
+                elif error.rcvd.code in (Close.MISUSE, Close.TOO_LONG, Close.OVER_CAPACITY):
+                    least = LAST_CAP_SECONDS  # at once would make it worse
         if time.monotonic() - started > GOOD_SECONDS:
             cap = FIRST_CAP_SECONDS
-        wait = wait or random.uniform(0, cap)  # noqa: S311
+        wait = random.uniform(0, max(cap, least) if asked is None else asked)  # noqa: S311
+        if leave is not None:
+            wait = min(wait, max(0.0, leave - time.monotonic()))
         yield Status("reconnecting", f"{reason}; next try in {wait:.1f} s")
         time.sleep(wait)
-        cap = min(cap * 2, LAST_CAP_SECONDS)
+        if asked is None:
+            cap = min(cap * 2, LAST_CAP_SECONDS)
+
+
+def _number(text: str, unit: float = 1.0) -> float | None:
+    """The seconds that a Retry-After or a reason asks for, but never so many that a reader would take them for ever."""
+    found = re.match(r"\d{1,9}", text)
+    return min(int(found[0]) * unit, LONGEST_WAIT_SECONDS) if found else None
 
 
 def _detail(text: str) -> str:

@@ -102,6 +102,14 @@ class MethodError(StoppressError):
     title = "Method not allowed"
 
 
+class RequestTimeoutError(StoppressError):
+    """The request did not come whole in time (RFC 9110, section 15.5.9)."""
+
+    code = "request-timeout"
+    status = 408
+    title = "Request timeout"
+
+
 class ConflictError(StoppressError):
     """The item's life does not allow this now (RFC 9110, section 15.5.10)."""
 

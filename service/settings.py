@@ -15,6 +15,9 @@ Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 LOOPBACK: tuple[Network, ...] = (ipaddress.ip_network("127.0.0.0/8"), ipaddress.ip_network("::1/128"))
 
+# Connections beyond the readers: the API's callers, health checks, and readers who are about to be refused.
+ROOM = 4_000
+
 N = TypeVar("N", int, float)
 C = TypeVar("C", bound=str)
 
@@ -35,6 +38,10 @@ class Settings:
     allowed_origins: tuple[str, ...] = ("*",)
     max_readers: int = 20_000
     max_readers_per_address: int = 0
+    max_connections: int = 24_000
+    max_connects_per_address: int = 200
+    max_messages_per_reader: int = 600
+    request_seconds: float = 10.0
     trusted_addresses: tuple[Network, ...] = LOOPBACK
     drain_seconds: float = 30.0
     log_level: Literal["debug", "info", "warning", "error"] = "info"
@@ -49,6 +56,9 @@ class Settings:
         """
         port = "STOPPRESS_PORT" if env.get("STOPPRESS_PORT") else "PORT"
         redis_url, queue_url = _redis_urls(env)
+        max_readers = _number(env, "STOPPRESS_MAX_READERS", 20_000, low=1, high=10_000_000)
+        # All readers may come back at once, and the API must be reachable beside them.
+        most = max_readers + ROOM
         return cls(
             host=env.get("STOPPRESS_HOST") or "127.0.0.1",
             port=_number(env, port, 8000, low=0, high=65535),
@@ -60,8 +70,12 @@ class Settings:
             editions=Path(env["STOPPRESS_EDITIONS"]) if env.get("STOPPRESS_EDITIONS") else None,
             web_processes=_number(env, "STOPPRESS_WEB_PROCESSES", os.cpu_count() or 1, low=1, high=256),
             allowed_origins=_origins(env),
-            max_readers=_number(env, "STOPPRESS_MAX_READERS", 20_000, low=1, high=10_000_000),
+            max_readers=max_readers,
             max_readers_per_address=_number(env, "STOPPRESS_MAX_READERS_PER_ADDRESS", 0, low=0, high=10_000_000),
+            max_connections=_number(env, "STOPPRESS_MAX_CONNECTIONS", most, low=1, high=20_000_000),
+            max_connects_per_address=_number(env, "STOPPRESS_MAX_CONNECTS_PER_ADDRESS", 200, low=0, high=1_000_000),
+            max_messages_per_reader=_number(env, "STOPPRESS_MAX_MESSAGES_PER_READER", 600, low=1, high=1_000_000),
+            request_seconds=_number(env, "STOPPRESS_REQUEST_SECONDS", 10.0, low=0.1, high=3600.0),
             trusted_addresses=_networks(env),
             drain_seconds=_number(env, "STOPPRESS_DRAIN_SECONDS", 30.0, low=0.0, high=3600.0),
             log_level=_choice(env, "STOPPRESS_LOG_LEVEL", "info", ("debug", "info", "warning", "error")),

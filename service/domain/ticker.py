@@ -169,15 +169,9 @@ class Ticker:
             or item.urgency > before.urgency
         )
 
-    def resume(self, seq: int, selection: Selection) -> list[bytes]:
-        """What a reader at `seq` missed: the changes it sees, and a snapshot if a hidden line came back meanwhile.
-
-        Ask `covers` before.
-        """
-        payloads = [payload for past in self.since(seq) if (payload := past.for_reader(selection)) is not None]
-        if seq < self._refilled:
-            payloads.append(self.snapshot(selection))
-        return payloads
+    def may_refill_since(self, seq: int) -> bool:
+        """Whether a hidden line may have come back since `seq`, so that a snapshot must follow the changes."""
+        return seq < self._refilled
 
     def covers(self, seq: int) -> bool:
         """Whether everything after `seq` is in memory."""

@@ -4,6 +4,7 @@ The only module that knows uvicorn's internals, through its public setting `http
 `tests/integration/test_adopt.py` fails loudly when a new uvicorn changes what is used here.
 """
 
+import asyncio
 import base64
 import hashlib
 import http
@@ -15,7 +16,9 @@ from uvicorn._types import ASGI3Application
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from service.domain.frames import SUBPROTOCOL
-from service.errors import MalformedError, StoppressError, UpgradeRequiredError
+from service.errors import MalformedError, RequestTimeoutError, StoppressError, UpgradeRequiredError
+from service.gateway.arrivals import Arrivals
+from service.gateway.counts import Counts
 from service.gateway.door import Door, accepts_subprotocol
 
 PATH = re.compile(rb"/v1/editions/([^/?]{1,120})/socket", re.ASCII)
@@ -29,6 +32,82 @@ class AdoptingProtocol(HttpToolsProtocol):
 
     # The request that is being answered now; others may be queued behind it.
     answering: RequestResponseCycle | None = None
+    # None until the application is there, or under another one.
+    arrivals: Arrivals | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """A connection owes a request from its first moment: one that says nothing holds a place, too."""
+        super().connection_made(transport)
+        gateway = self.app_state.get("gateway")
+        if gateway is not None:
+            self.arrivals = gateway.arrivals
+            gateway.arrivals.came(self, len(self.connections))
+
+    def data_received(self, data: bytes) -> None:
+        """Whatever comes after a first request ends uvicorn's time-out for an idle connection, so it begins ours."""
+        if self.scope is not None and self.arrivals is not None:
+            self.arrivals.owes(self)
+        super().data_received(data)
+
+    def on_message_complete(self) -> None:
+        """The whole request is here, head and body. How long its answer takes is our affair."""
+        if self.arrivals is not None:
+            self.arrivals.settled(self)
+        super().on_message_complete()
+
+    def pause_writing(self) -> None:
+        """An answer waits to be taken: whoever asks for much and reads nothing is dropped as well."""
+        if self.arrivals is not None:
+            self.arrivals.owes(self)
+        super().pause_writing()
+
+    def resume_writing(self) -> None:
+        """It is being taken."""
+        if self.arrivals is not None:
+            self.arrivals.settled(self)
+        super().resume_writing()
+
+    def on_response_complete(self) -> None:
+        """A connection that was closed ends only when its last answer was taken."""
+        super().on_response_complete()
+        self._await_the_end()
+
+    def timeout_keep_alive_handler(self) -> None:
+        """Likewise where it was idle."""
+        super().timeout_keep_alive_handler()
+        self._await_the_end()
+
+    def _await_the_end(self) -> None:
+        if self.arrivals is not None and self.transport.is_closing():
+            self.arrivals.owes(self)
+
+    def drop(self) -> None:
+        """End at once: there are too many."""
+        self.transport.abort()
+
+    def overdue(self) -> bool:
+        """End a connection that has not kept its time; false if the wait is not its fault."""
+        if self.transport.is_closing() or self.flow.write_paused:
+            self.transport.abort()  # its answer is not being taken; a polite end would wait for that
+            return True
+        if self.timeout_keep_alive_task is not None:
+            return False  # idle between two requests: uvicorn has an eye on it
+        request = self.answering
+        if request is None or request.response_complete:
+            started = False
+        elif self.flow.read_paused or request is not self.cycle or not request.more_body:
+            assert self.arrivals is not None
+            self.arrivals.owes(self)  # its next request waits behind one that we are still answering
+            return False
+        else:
+            started = request.response_started
+            request.disconnected = True
+            request.message_event.set()
+        if started or self.scope is None:
+            self.transport.close()  # there is nothing that could be answered
+        else:
+            self._refuse(RequestTimeoutError("expected the whole request in less time"))
+        return True
 
     def handle_websocket_upgrade(self) -> None:
         """Decide about a handshake and answer it in one write, snapshot included; other sockets go the usual way."""
@@ -55,6 +134,8 @@ class AdoptingProtocol(HttpToolsProtocol):
         try:
             self._admit(door, unquote(match[1].decode("latin-1")), query)
         except StoppressError as error:
+            counts: Counts = gateway.hub.counts
+            counts.refusals[error.code] += 1
             self._refuse(error)
         self._let_go()
 
@@ -66,10 +147,11 @@ class AdoptingProtocol(HttpToolsProtocol):
         headers: dict[bytes, bytes] = {}
         for name, value in self.headers:
             headers[name] = headers[name] + b"," + value if name in headers else value
-        wish = door.wish(code, query.decode("latin-1"))
-        audience = door.audience(code)
         peer = self.client[0] if self.client else ""
         address = door.address(peer, _text(headers.get(b"x-forwarded-for")))
+        door.knock(address)
+        wish = door.wish(code, query.decode("latin-1"))
+        audience = door.audience(code)
         door.check(audience, _text(headers.get(b"origin")), address)
         greeting = _greeting(self.scope["method"], headers)
         transport = self.transport
@@ -101,6 +183,8 @@ class AdoptingProtocol(HttpToolsProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """A refused handshake ends here; its parts are gone already."""
+        if self.arrivals is not None:
+            self.arrivals.settled(self)
         if self.flow is None:
             return  # type: ignore[unreachable]
         if self.answering is not None:

@@ -8,7 +8,17 @@ from service.histogram import Histogram
 class Counts:
     """One process's numbers. They only rise, and adding to one is all that a hot path does for them."""
 
-    __slots__ = ("closes", "deliveries", "delivery", "handshakes", "lags", "refusals", "resumes", "timeouts")
+    __slots__ = (
+        "closes",
+        "crowded_out",
+        "deliveries",
+        "delivery",
+        "handshakes",
+        "lags",
+        "refusals",
+        "resumes",
+        "timeouts",
+    )
 
     def __init__(self) -> None:
         # Writes of news to a reader. Changes that were joined count once.
@@ -25,5 +35,7 @@ class Counts:
         self.resumes: Counter[str] = Counter()
         # How often a reader began to lag.
         self.lags = 0
-        # Connections that were dropped because they did not say in time what they want.
+        # Connections that were dropped because a whole request did not come in time, or its answer was not taken.
         self.timeouts = 0
+        # Connections that were dropped because there were too many.
+        self.crowded_out = 0

@@ -1,5 +1,7 @@
 """Door: who may come in, and with what. The same decisions for adopted sockets and for plain ASGI ones."""
 
+import ipaddress
+import time
 from dataclasses import dataclass
 from urllib.parse import parse_qs
 
@@ -8,8 +10,9 @@ from service.domain.edition import Editions
 from service.domain.frames import SUBPROTOCOL, Resumed, encode, websocket
 from service.domain.selection import EVERYTHING, Selection
 from service.domain.ticker import Ticker
-from service.errors import MalformedError, OriginError, OverCapacityError, UnavailableError
-from service.gateway.hub import Audience, Hub
+from service.errors import MalformedError, OriginError, OverCapacityError, TooManyError, UnavailableError
+from service.gateway.hub import Audience, Group, Hub
+from service.gateway.portion import portion
 from service.gateway.reader import Reader, Writes
 from service.settings import Settings
 
@@ -37,6 +40,9 @@ class Door:
         self._hub = hub
         self._any_origin = "*" in settings.allowed_origins
         self._origins = frozenset(settings.allowed_origins)
+        # Handshakes of this second by address; a new second starts with none, so that it cannot grow.
+        self._knocks: dict[str, int] = {}
+        self._second = 0
 
     def audience(self, code: str) -> Audience:
         """Raises:
@@ -76,12 +82,48 @@ class Door:
         return Wish(selection, cursor)
 
     def address(self, peer: str, forwarded: str | None) -> str:
-        """The reader's own address: the last one in X-Forwarded-For that is no proxy of ours, if we trust the peer."""
+        """What counts as the reader's address: its own, or of IPv6 the /64, which one household has to itself.
+
+        Its own is the last one in X-Forwarded-For that is no proxy of ours, if we trust the peer.
+        """
+        found = peer
         if forwarded and self._settings.trusts(peer):
             for hop in reversed([part.strip() for part in forwarded.split(",")]):
                 if hop and not self._settings.trusts(hop):
-                    return hop[:64]
-        return peer
+                    found = hop[:64]
+                    break
+        return self._household(found) if ":" in found else found
+
+    def _household(self, address: str) -> str:
+        try:
+            ip = ipaddress.IPv6Address(address)
+        except ValueError:
+            return address
+        if ip.ipv4_mapped is not None:
+            return str(ip.ipv4_mapped)
+        # A trusted one keeps its name, since only by that it is known.
+        return address if self._settings.trusts(address) else str(ipaddress.IPv6Address(int(ip) >> 64 << 64))
+
+    def knock(self, address: str) -> None:
+        """Count a handshake, whatever comes of it.
+
+        Raises:
+            TooManyError: more than an audience behind one address makes in a second.
+        """
+        limit = self._settings.max_connects_per_address
+        if not limit:
+            return
+        second = int(time.monotonic())
+        if second != self._second:
+            self._second = second
+            self._knocks.clear()
+        knocks = self._knocks[address] = self._knocks.get(address, 0) + 1
+        if knocks <= limit:
+            return
+        if self._settings.trusts(address):
+            del self._knocks[address]  # asked once in so many, since to know a network costs as much as the rest
+        else:
+            raise TooManyError(f"expected at most {limit} handshakes of one address in a second", retry_after=2)
 
     def check(self, audience: Audience, origin: str | None, address: str) -> None:
         """Refuse a page that is not allowed, readers over capacity, and everyone before the ticker is loaded.
@@ -114,18 +156,24 @@ class Door:
         if cursor is None:
             first = group.snapshot()
             if wish.cursor is not None:
-                counts.resumes["snapshot"] += 1
+                self._hub.counts.resumes["snapshot"] += 1
         else:
             first = websocket(encode(Resumed(edition=ticker.edition.code, cursor=str(cursor))))
-            if ticker.covers(cursor.seq):
-                first += b"".join(map(websocket, ticker.resume(cursor.seq, wish.selection)))
-                counts.resumes["memory"] += 1
-            else:
-                counts.resumes["log"] += 1
+            missed = self._missed(group, ticker, cursor.seq) if ticker.covers(cursor.seq) else None
+            if missed is None:
                 reader.seq = cursor.seq
+            else:
+                first += missed
         transport.write(greeting + first)
-        self._hub.join(reader)
+        self._hub.join(reader, resumes=cursor is not None)
         return reader
+
+    def _missed(self, group: Group, ticker: Ticker, seq: int) -> bytes | None:
+        """What a reader at `seq` missed, if one write may hold it."""
+        data, _, whole = portion(ticker.since(seq), group.selection, seq)
+        if not whole:
+            return None
+        return data + group.snapshot() if ticker.may_refill_since(seq) else data
 
     def _resumable(self, ticker: Ticker, cursor: Cursor | None) -> Cursor | None:
         """The cursor, if everything after it can be had: of this log, and not below its floor."""

@@ -18,6 +18,7 @@ from service.domain.instant import format_ms
 from service.domain.selection import Selection
 from service.domain.ticker import Past, Ticker
 from service.gateway.counts import Counts
+from service.gateway.portion import Portion, portion, portions
 from service.gateway.reader import Reader
 from service.gateway.replay import Replay
 from service.gateway.trail import Heard, Line, Trail
@@ -104,7 +105,13 @@ class Hub:
     """All readers of this process. `run` is the one task that writes news; everything else here returns at once."""
 
     def __init__(
-        self, tickers: Mapping[str, Ticker], replay: Replay, *, drain_seconds: float = 30.0, turn_seconds: float = 1.0
+        self,
+        tickers: Mapping[str, Ticker],
+        replay: Replay,
+        *,
+        drain_seconds: float = 30.0,
+        turn_seconds: float = 1.0,
+        max_messages: int = 600,
     ) -> None:
         self.audiences = {code: Audience(ticker) for code, ticker in tickers.items()}
         self.draining = False
@@ -112,6 +119,8 @@ class Hub:
         self.trail = Trail(self.counts.delivery)
         self.addresses: Counter[str] = Counter()
         self.count = 0
+        # Frames that a reader may send between two of its beats.
+        self.max_messages = max_messages
         self._replay = replay
         self._drain_seconds = drain_seconds
         self._drained: list[Callable[[], None]] = []
@@ -172,7 +181,7 @@ class Hub:
 
     # What readers do.
 
-    def join(self, reader: Reader) -> None:
+    def join(self, reader: Reader, *, resumes: bool = False) -> None:
         """Take in a reader that was just sent everything up to `reader.seq`, or whose replay is still to come."""
         audience = reader.audience
         audience.readers.add(reader)
@@ -185,8 +194,10 @@ class Hub:
             reader.transport.write(websocket(encode(Behind(since=audience.since))))
         if reader.seq < audience.ticker.seq:
             self._lag(reader)
-            self._replay.begin(reader, self)
+            self._replay.begin(reader, self, counted=not resumes)
         else:
+            if resumes:
+                self.counts.resumes["memory"] += 1
             self._enrol(reader)
 
     def left(self, reader: Reader) -> None:
@@ -217,11 +228,21 @@ class Hub:
             self.catch_up(reader)
 
     def catch_up(self, reader: Reader, *, refill: bool = False) -> None:
-        """Write what a reader missed, or a snapshot where that is not in memory (or at the end, with `refill`)."""
+        """Write what a reader missed, or have it replayed; a snapshot where the log begins later, or to `refill`."""
         ticker = reader.audience.ticker
         if reader.seq >= 0 and ticker.covers(reader.seq):
-            payloads = ticker.resume(reader.seq, reader.group.selection)
-            data = b"".join(map(websocket, payloads)) + (reader.group.snapshot() if refill else b"")
+            data, _, whole = portion(ticker.since(reader.seq), reader.group.selection, reader.seq)
+            if refill or ticker.may_refill_since(reader.seq):
+                # A snapshot follows, which is enough by itself where the rest would be long.
+                data = (data if whole else b"") + reader.group.snapshot()
+            elif not whole:
+                self._lag(reader)
+                self._replay.begin(reader, self)
+                return
+        elif ticker.floor <= reader.seq <= ticker.seq:
+            self._lag(reader)
+            self._replay.begin(reader, self)
+            return
         else:
             data = reader.group.snapshot()
         reader.seq = ticker.seq
@@ -342,18 +363,18 @@ class Hub:
         # Every batch is made before the first write: readers that join meanwhile know this much already.
         batches = []
         for group in audience.groups.values():
+            batch = [] if restarted else portions(iter(pending), group.selection, base)
             if restarted or group.pending_snapshot:
-                frames = [] if restarted else self._frames(pending, group.selection)
-                data = b"".join((*frames, group.snapshot()))
-            else:
-                data = b"".join(self._frames(pending, group.selection))
+                # It is enough by itself where what it follows would be long.
+                before = batch[0].data if len(batch) == 1 else b""
+                batch = [Portion(before + group.snapshot(), ticker.seq, last=True)]
             group.pending_snapshot = False
-            if data and group.members:
-                batches.append((data, list(group.members)))
+            if batch and group.members:
+                batches.append((batch, list(group.members)))
         first_ms = time.time() * 1000
         written = 0
-        for data, readers in batches:
-            written += await self._write(audience, data, readers, -1 if restarted else base)
+        for batch, readers in batches:
+            written += await self._write(audience, batch, readers, -1 if restarted else base)
         last_ms, lagging = time.time() * 1000, len(audience.lagging)
         for past in pending:
             line = Line(ticker.edition.code, past, heard[past.seq], first_ms, last_ms, written, lagging)
@@ -361,16 +382,19 @@ class Hub:
         for reader in list(audience.early):
             self._settle(audience, reader)
 
-    async def _write(self, audience: Audience, data: bytes, readers: list[Reader], base: int) -> int:
+    async def _write(self, audience: Audience, batch: list[Portion], readers: list[Reader], base: int) -> int:
         """Write to each; how many that were."""
         ends = time.perf_counter() + SLICE_SECONDS
         written = 0
+        (data, seq, _), *rest = batch
         for reader in readers:
             if reader.paused:
                 self._skip(audience, reader, base)
                 continue
             try:
                 reader.transport.write(data)
+                if rest:
+                    self._write_rest(audience, reader, rest, seq)
             except RuntimeError:
                 # uvloop says so when the handle is closed; one dead reader must not end the pass for the others.
                 reader.connection_lost(None)
@@ -381,6 +405,15 @@ class Hub:
                 ends = time.perf_counter() + SLICE_SECONDS
         self.counts.deliveries += written
         return written
+
+    def _write_rest(self, audience: Audience, reader: Reader, rest: list[Portion], seq: int) -> None:
+        """The later portions of a long burst; `seq` is where the first one went. Who does not take one is skipped."""
+        for each in rest:
+            if reader.paused:
+                self._skip(audience, reader, seq)
+                return
+            reader.transport.write(each.data)
+            seq = each.seq
 
     def _skip(self, audience: Audience, reader: Reader, base: int) -> None:
         if audience.restarted:
@@ -419,9 +452,6 @@ class Hub:
             audience.early.add(reader)
             self._wake.set()
 
-    def _frames(self, pending: list[Past], selection: Selection) -> list[bytes]:
-        return [websocket(payload) for past in pending if (payload := past.for_reader(selection)) is not None]
-
     def _beat_frame(self, audience: Audience) -> bytes:
         """A beat for the members: they are live up to where the last pass got, and no further."""
         cursor = Cursor(audience.ticker.epoch, max(audience.passed, 0))
@@ -443,6 +473,7 @@ class Hub:
             self._drain_some()
 
     def _beat(self, reader: Reader, frame: bytes) -> None:
+        reader.frames = 0
         if reader.paused:
             reader.strikes += 1
             if reader.strikes >= STRIKES:

@@ -16,6 +16,9 @@ from service.errors import MalformedError
 if TYPE_CHECKING:
     from service.gateway.hub import Audience, Group, Hub
 
+# Bytes that are parsed at once: at most 256 frames.
+SLICE = 1_536
+
 # What readers send wrong is counted by close code, not logged: a hostile one could fill the disk.
 quiet = logging.getLogger("stoppress.reader")
 quiet.addHandler(logging.NullHandler())
@@ -52,6 +55,7 @@ class Reader(asyncio.Protocol):
         "address",
         "audience",
         "closing",
+        "frames",
         "gone",
         "group",
         "heard",
@@ -76,6 +80,8 @@ class Reader(asyncio.Protocol):
         self.address = address
         self.slot = 0
         self.strikes = 0
+        # What it sent since its last beat.
+        self.frames = 0
         self.heard = True
         self.paused = False
         self.lagging = False
@@ -95,9 +101,18 @@ class Reader(asyncio.Protocol):
         incoming = self.incoming or Incoming()
         # A parser takes as much memory as two idle readers: it is kept only while a frame is incomplete.
         self.incoming = None if self.incoming is None and _one_frame(data) else incoming
+        # The parser takes in all it is given before the first event is seen, so a flood comes in slices.
+        for start in range(0, len(data), SLICE):
+            if not self._parse(incoming, data[start : start + SLICE]):
+                return
+
+    def _parse(self, incoming: Incoming, data: bytes) -> bool:
+        """Take in some frames; false when no more are wanted."""
         incoming.receive_data(data)
         for event in incoming.events_received():
             assert isinstance(event, Frame)  # an open connection yields nothing else
+            if self.floods():
+                return False
             if event.opcode in (Opcode.TEXT, Opcode.CONT):
                 incoming.parts.append(bytes(event.data))
                 if event.fin:
@@ -106,19 +121,21 @@ class Reader(asyncio.Protocol):
             elif event.opcode is Opcode.BINARY:
                 self.close(Close.MISUSE, "expected text, got binary")
             if self.ended():
-                return
+                return False
         if incoming.parser_exc is not None:
             too_long = isinstance(incoming.parser_exc, PayloadTooBig)
             self.close(Close.TOO_LONG if too_long else Close.MISUSE, str(incoming.parser_exc))
-            return
+            return False
         out = incoming.data_to_send()
         if out and not self.paused:
             # A reader that pings without reading gets no pongs: they would pile up.
             self.transport.write(b"".join(out))
-        if b"" in out:
-            self.hub.counts.closes[Close.NORMAL] += 1
-            self.leave()
-            self.transport.close()
+        if b"" not in out:
+            return True
+        self.hub.counts.closes[Close.NORMAL] += 1
+        self.leave()
+        self.transport.close()
+        return False
 
     def received(self, message: bytes) -> None:
         """Take in one message: an ack, since nothing else is expected of a reader."""
@@ -129,6 +146,14 @@ class Reader(asyncio.Protocol):
             self.close(Close.MISUSE, error.detail)
             return
         self.hub.acked(self, epoch, seq)
+
+    def floods(self) -> bool:
+        """Count a frame; close the socket and say so if it is one more than a reader has any use for."""
+        self.frames += 1
+        if self.frames <= self.hub.max_messages:
+            return False
+        self.close(Close.MISUSE, f"expected at most {self.hub.max_messages} frames between two beats")
+        return True
 
     def close(self, code: Close, reason: str = "") -> None:
         """Close the socket and say why; the connection is dropped if the reader does not answer."""

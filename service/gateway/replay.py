@@ -1,4 +1,4 @@
-"""Replay: readers whose cursor is older than what is in memory, served from the stream in chunks, in turn.
+"""Replay: readers who missed more than one write may hold, or than is in memory, served in portions, in turn.
 
 One task for all of them, so that a storm of old cursors costs Redis one read at a time; on a Cluster one for each
 edition, so that nobody waits for a shard that hangs but its own readers.
@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 import structlog
 from redis.exceptions import RedisError
 
-from service.domain.frames import Removed, websocket
+from service.domain.frames import Removed
+from service.gateway.portion import portion
 from service.store import log as store
 from service.store.connect import AsyncStore, Shards, of_edition
 
@@ -20,19 +21,23 @@ if TYPE_CHECKING:
     from service.gateway.hub import Hub
     from service.gateway.reader import Reader
 
-# Changes in one read and one write: some 250 KB, the most that one slow reader holds in memory.
-CHUNK = 500
+# Changes in one read of the stream: two portions, since what a slow reader does not take is read again.
+CHUNK = 100
 
 log = structlog.get_logger(__name__)
 
 
 @dataclass(slots=True)
 class Return:
-    """A reader that comes back from long ago. `refill`: it must see the ticker whole in the end."""
+    """A reader that comes back from long ago. `refill`: it must see the ticker whole in the end.
+
+    `counted` is true where it is no resume, or has been counted as one.
+    """
 
     reader: "Reader"
     hub: "Hub"
     refill: bool = False
+    counted: bool = True
 
 
 class Line:
@@ -58,10 +63,10 @@ class Replay:
         self._parked: dict[Reader, Return] = {}
         self._more = asyncio.Event()
 
-    def begin(self, reader: "Reader", hub: "Hub") -> None:
+    def begin(self, reader: "Reader", hub: "Hub", *, counted: bool = True) -> None:
         """Take on a reader that waits at `reader.seq`; nothing else is written to it until it is done."""
         reader.replaying = True
-        self._line(reader).add(Return(reader, hub))
+        self._line(reader).add(Return(reader, hub, counted=counted))
 
     def drained(self, reader: "Reader") -> None:
         """A parked reader's transport is empty again: back into the queue."""
@@ -92,7 +97,7 @@ class Replay:
         return self._lines[name]
 
     async def _serve(self, line: Line) -> None:
-        """Serve a line for ever, one chunk a reader, round robin."""
+        """Serve a line for ever, one portion a reader, round robin."""
         while True:
             if not line.waiting:
                 line.wake.clear()
@@ -115,23 +120,50 @@ class Replay:
         if reader.blocked():
             return not reader.ended()
         after, epoch, now = reader.seq, ticker.epoch, ticker.seq
-        if after < 0 or ticker.covers(after):
+        if after < 0:
+            self._count(back, "snapshot")
             return self._done(back)
+        if ticker.covers(after):
+            return await self._from_memory(back)
         code = ticker.edition.code
         past = await store.replay(of_edition(self._redis, code), code, epoch, after, CHUNK)
         if reader.blocked():
             return not reader.ended()
         if past is None or ticker.epoch != epoch or reader.seq != after:
             # Not gapless from here (any more): a snapshot instead, never a silent hole.
+            self._count(back, "snapshot")
             reader.seq = -1
             return self._done(back)
+        self._count(back, "log")
+        # No further than this process has heard: the Hub would send it once more what the stream said first.
+        past = [each for each in past if each.seq <= now]
         back.refill |= any(isinstance(each.change, Removed) or each.change.item.version > 1 for each in past)
-        selection = reader.group.selection
-        payloads = [payload for each in past if (payload := each.for_reader(selection)) is not None]
-        reader.seq = past[-1].seq if past else now
-        if payloads:
-            reader.transport.write(b"".join(map(websocket, payloads)))
+        changes = iter(past)
+        last = not past
+        if last:
+            reader.seq = now
+        while not last and not reader.blocked():
+            data, reader.seq, last = portion(changes, reader.group.selection, reader.seq)
+            if data:
+                reader.transport.write(data)
         return True
+
+    async def _from_memory(self, back: Return) -> bool:
+        reader, ticker = back.reader, back.reader.audience.ticker
+        self._count(back, "memory")
+        data, seq, last = portion(ticker.since(reader.seq), reader.group.selection, reader.seq)
+        if last:
+            return self._done(back)  # one write is enough, and the Hub knows what belongs to it
+        back.refill |= ticker.may_refill_since(reader.seq)
+        reader.seq = seq
+        reader.transport.write(data)
+        await asyncio.sleep(0)  # nothing else here waits, and a crowd may come back at once
+        return True
+
+    def _count(self, back: Return, how: str) -> None:
+        if not back.counted:
+            back.counted = True
+            back.hub.counts.resumes[how] += 1
 
     def _done(self, back: Return) -> bool:
         back.reader.replaying = False

@@ -25,6 +25,8 @@ class AsgiTransport:
         self._frames: deque[bytes] = deque()
         self._wake = asyncio.Event()
         self._ends = False
+        # Cancelled by `abort`: what is on its way to a reader that never reads is not waited for.
+        self.pumping: asyncio.Task[None] | None = None
 
     def set_protocol(self, protocol: asyncio.BaseProtocol) -> None:
         """Report to this reader."""
@@ -47,6 +49,8 @@ class AsgiTransport:
         """End now."""
         self._frames.clear()
         self.close()
+        if self.pumping is not None:
+            self.pumping.cancel()
 
     async def pump(self, websocket: WebSocket) -> None:
         """Send for ever, until the reader is closed."""
@@ -75,14 +79,16 @@ async def socket(websocket: WebSocket) -> None:
     door: Door = gateway.door
     code = websocket.path_params["edition"]
     try:
-        wish = door.wish(code, websocket.url.query)
-        audience = door.audience(code)
         peer = websocket.client.host if websocket.client else ""
         address = door.address(peer, websocket.headers.get("x-forwarded-for"))
+        door.knock(address)
+        wish = door.wish(code, websocket.url.query)
+        audience = door.audience(code)
         door.check(audience, websocket.headers.get("origin"), address)
         if door.is_private(code):
             await _admit_by_key(websocket, code)
     except StoppressError as error:
+        gateway.hub.counts.refusals[error.code] += 1
         await websocket.send_denial_response(refusal(error))
         return
     subprotocol = SUBPROTOCOL if SUBPROTOCOL in websocket.scope["subprotocols"] else None
@@ -91,7 +97,7 @@ async def socket(websocket: WebSocket) -> None:
     reader = door.let_in(audience, wish, transport, address)
     try:
         async with asyncio.TaskGroup() as tasks:
-            pump = tasks.create_task(_pump(transport, websocket))
+            pump = transport.pumping = tasks.create_task(_pump(transport, websocket))
             listen = tasks.create_task(_listen(reader, websocket))
             await asyncio.wait((pump, listen), return_when=asyncio.FIRST_COMPLETED)
             pump.cancel()
@@ -113,6 +119,8 @@ async def _listen(reader: Reader, websocket: WebSocket) -> None:
         if message["type"] == "websocket.disconnect":
             return
         reader.heard = True
+        if reader.floods():
+            continue
         if (text := message.get("text")) is not None:
             reader.received(text.encode())
         else:

@@ -49,6 +49,7 @@ FAMILIES = (
     Family("stoppress_handshakes_total", "counter", "Readers that were let in."),
     Family("stoppress_refusals_total", "counter", "Readers that were refused, by the problem's code.", ("code",)),
     Family("stoppress_timeouts_total", "counter", "Connections dropped for not saying in time what they want."),
+    Family("stoppress_crowded_out_total", "counter", "Connections dropped because there were too many."),
     Family("stoppress_closes_total", "counter", "Sockets that were closed, by close code.", ("code",)),
     Family(
         "stoppress_resumes_total",
@@ -167,6 +168,7 @@ class Metrics:
             "stoppress_handshakes_total": [([], counts.handshakes)],
             "stoppress_refusals_total": _labelled(counts.refusals, REFUSALS),
             "stoppress_timeouts_total": [([], counts.timeouts)],
+            "stoppress_crowded_out_total": [([], counts.crowded_out)],
             "stoppress_closes_total": _labelled(closes),
             "stoppress_resumes_total": _labelled(counts.resumes, RESUMES),
             "stoppress_deliveries_total": [([], counts.deliveries)],

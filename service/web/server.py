@@ -2,7 +2,10 @@
 
 import contextlib
 import os
+import resource
+import signal
 import socket
+import sys
 import tempfile
 
 import uvicorn
@@ -14,6 +17,13 @@ from service.web.sheets import VARIABLE
 
 # Connections that the kernel holds while a process is busy writing to all its readers.
 BACKLOG = 4_096
+# Bytes of a connection that the kernel may hold unread; Linux takes it double, and counts what a packet costs, not what
+# it carries: 30 KB measured. Left to itself it grows to 4 MB for each reader that does not read. Fifty lines fit.
+SEND_BUFFER = 16_384
+# Then the kernel gives up a peer that takes nothing or is not there: after our own pings did, also for closed sockets.
+UNTAKEN_MS = 90_000
+# Open files that are no connections: Redis, pipes, the kernel's own.
+SPARE_FILES = 200
 # After the drain (`gateway/drain.py`), how long requests that are under way may take.
 FINISH_SECONDS = 10
 
@@ -24,7 +34,10 @@ def serve(settings: Settings) -> None:
     Raises:
         StoppressError: the address cannot be listened on.
     """
+    raise_open_files(settings)
     listening = listen(settings.host, settings.port)
+    # uvicorn raises the signal that stopped it once more when it has ended: that is no failure.
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(0))
     config = uvicorn.Config(
         "service.app:from_env",
         factory=True,
@@ -52,6 +65,15 @@ def serve(settings: Settings) -> None:
             uvicorn.Server(config).run(sockets=[listening])
 
 
+def raise_open_files(settings: Settings) -> None:
+    """Ask for as many open files as there may be connections; most systems give a process 1,024 to begin with."""
+    needed = settings.max_readers + settings.max_connections + SPARE_FILES
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = needed if hard == resource.RLIM_INFINITY else min(needed, hard)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+
+
 def listen(host: str, port: int) -> socket.socket:
     """Bind a listening socket that the processes share.
 
@@ -61,6 +83,10 @@ def listen(host: str, port: int) -> socket.socket:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listening = socket.socket(family, socket.SOCK_STREAM)
     listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    # Every connection that is accepted here has them from its first byte.
+    listening.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER)
+    if sys.platform == "linux":
+        listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, UNTAKEN_MS)
     try:
         listening.bind((host, port))
     except OSError as error:

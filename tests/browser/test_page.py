@@ -299,6 +299,15 @@ def test_a_draining_service_is_left_within_the_time_it_asks_for(page: Page, stan
     assert connection.gone.get(timeout=5) == 1000
 
 
+def test_who_is_closed_before_the_notice_is_due_comes_back_sooner(page: Page, stand: Stand) -> None:
+    page.add_init_script("Math.random = () => 0.999")
+    connection = open_page(page, stand, item("a"))
+    connection.send({"type": "notice", "code": "draining", "retryIn": 60_000}, news("e.2", item("b", minute=1)))
+    expect(headlines(page)).to_have_text(["Headline of b", "Headline of a"])
+    connection.close(1012, "1000")
+    assert stand.connection().cursor == "e.2"
+
+
 def test_a_cursor_refused_twice_is_left_out_once(page: Page, stand: Stand) -> None:
     stand.refuse = 2
     stand.snapshots["en"] = snapshot("e.1", item("a"))

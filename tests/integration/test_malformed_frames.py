@@ -186,8 +186,12 @@ FRAMES: dict[str, tuple[bytes, int]] = {
     ),
     "fragments of one byte without an end": (
         frame(TEXT, b" ", fin=False) + frame(CONT, b" ", fin=False) * 1100,
-        1009,
+        1008,
     ),
+    "ten thousand empty fragments": (frame(TEXT, b"", fin=False) + frame(CONT, b"", fin=False) * 10_000, 1008),
+    "a thousand pings": (frame(PING) * 1000, 1008),
+    "a thousand pongs": (frame(PONG) * 1000, 1008),
+    "a thousand acks": (ack() * 1000, 1008),
     # Messages that are no acks.
     "a binary ack": (frame(BINARY, ACK), 1008),
     "an empty binary": (frame(BINARY), 1008),
@@ -239,12 +243,12 @@ FRAMES: dict[str, tuple[bytes, int]] = {
         frame(TEXT, ACK[:9], fin=False) + frame(PING, b"x") * 3 + frame(CONT, ACK[9:]),
         0,
     ),
-    "ten thousand empty fragments": (
-        frame(TEXT, b"", fin=False) + frame(CONT, b"", fin=False) * 10_000 + frame(CONT, ACK),
+    "five hundred empty fragments": (
+        frame(TEXT, b"", fin=False) + frame(CONT, b"", fin=False) * 500 + frame(CONT, ACK),
         0,
     ),
     "a pong that nobody asked for": (frame(PONG, b"surprise"), 0),
-    "a thousand pings": (frame(PING) * 1000, 0),
+    "five hundred pings": (frame(PING) * 500, 0),
     "a ping of 125 bytes": (frame(PING, b"x" * 125), 0),
 }
 

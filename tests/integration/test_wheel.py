@@ -2,47 +2,21 @@
 
 import json
 import socket
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-import httpx
 import pytest
-import uvicorn
 from websockets.sync.client import connect
 
-from service.app import create_app
-from service.gateway.adopt import AdoptingProtocol
-from service.settings import Settings
-from tests.integration.harness import Screen, Service, until
+from tests.integration.harness import Screen, Service
+from tests.integration.inside import inside
 
 
 @contextmanager
 def quick_process(service: Service) -> Iterator[int]:
-    """A web process within this one, on the service's Redis, whose wheel turns every 20 ms; yields its port."""
-    settings = Settings.from_env({"STOPPRESS_REDIS_URL": service.redis_server.url, "STOPPRESS_DRAIN_SECONDS": "0"})
-    config = uvicorn.Config(
-        create_app(settings, turn_seconds=0.02),
-        http=AdoptingProtocol,
-        ws="websockets-sansio",
-        port=0,
-        log_config=None,
-        lifespan="on",
-        timeout_graceful_shutdown=10,
-    )
-    server = uvicorn.Server(config)
-    thread = threading.Thread(target=server.run)
-    thread.start()
-    try:
-        until(lambda: server.started, "the process to start")
-        port: int = server.servers[0].sockets[0].getsockname()[1]
-        address = f"http://127.0.0.1:{port}/v1/editions/en/ticker"
-        until(lambda: httpx.get(address, trust_env=False).status_code == 200, "its ticker to be loaded")
-        yield port
-    finally:
-        server.should_exit = True
-        thread.join(20)
-        assert not thread.is_alive(), "the server did not end with its readers still there"
+    """A web process within this one, whose wheel turns every 20 ms; yields its port."""
+    with inside(service, turn_seconds=0.02) as process:
+        yield process.port
 
 
 @pytest.fixture(scope="module")

@@ -32,6 +32,7 @@ from service.domain.item import Item
 from service.domain.selection import EVERYTHING, Selection
 from service.domain.ticker import Past, Ticker, place
 from service.gateway import hub as hub_module
+from service.gateway import portion as portion_module
 from service.gateway import replay as replay_module
 from service.gateway.door import Door, Wish
 from service.gateway.hub import Hub
@@ -43,6 +44,7 @@ from tests.unit.samples import EN, item
 SIZE = 3
 # So small that histories run out of them.
 RING, CHUNK, LOG = 6, 4, 14
+WRITE = 600  # two lines
 POLITICS = Selection(sections=frozenset({"politics"}))
 SELECTIONS = (EVERYTHING, POLITICS, Selection(regions=frozenset({"asia"})), Selection(urgency=2))
 
@@ -378,6 +380,7 @@ def narrow(monkeypatch: pytest.MonkeyPatch) -> None:
     """So little memory that every history runs out of it."""
     monkeypatch.setattr(ticker_module, "RING", RING)
     monkeypatch.setattr(replay_module, "CHUNK", CHUNK)
+    monkeypatch.setattr(portion_module, "LONGEST_WRITE", WRITE)
 
 
 def world_of(monkeypatch: pytest.MonkeyPatch, seed: int = 0, turn_seconds: float = 3600.0) -> World:

@@ -340,12 +340,13 @@ class Wire {
     this.#socket = null;
     this.#openedAt = 0;
     this.#ticker.lost();
-    if (this.#timer) return; // a draining notice already said when
+    // A draining notice may have said when. Who is closed before that gains nothing by waiting as long.
+    const due = this.#timer ? this.#due - Date.now() : Infinity;
     let cap = Math.min(LAST_WAIT_MS, FIRST_WAIT_MS * 2 ** this.#failures);
     this.#failures += 1;
     if (code === 1012) cap = bounded(/\d+/.exec(reason)?.[0] ?? cap); // draining; the reason says how soon
     if ([1008, 1009, 1013].includes(code)) cap = LAST_WAIT_MS; // misuse or overload: at once would make it worse
-    this.#later(Math.random() * cap);
+    this.#later(Math.max(0, Math.min(due, Math.random() * cap)));
   }
 
   #later(wait) {

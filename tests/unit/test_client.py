@@ -1,0 +1,189 @@
+"""Client: when it reconnects, and how long it waits. The other end is a real socket in the test's hand."""
+
+import json
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from http import HTTPStatus
+from itertools import islice
+from typing import Any
+
+import pytest
+from websockets.http11 import Request, Response
+from websockets.sync.server import ServerConnection, serve
+
+from service import client
+from service.client import Lines, Status, follow
+from service.domain.frames import Message
+from service.errors import StoppressError
+
+SNAPSHOT = json.dumps({"type": "snapshot", "edition": "en", "cursor": "e.1", "items": []})
+
+Act = Callable[[ServerConnection], None] | int
+
+
+class Waits:
+    """Chance at its highest, and no wait: `caps` are what each wait was drawn below."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.caps: list[float] = []
+        monkeypatch.setattr(client.random, "uniform", self._uniform)
+        monkeypatch.setattr(client.time, "sleep", lambda seconds: None)
+
+    def _uniform(self, low: float, high: float) -> float:
+        assert low == 0, "full jitter begins at nothing"
+        if high != client.ACK_SECONDS:
+            self.caps.append(high)
+        return high
+
+
+@pytest.fixture
+def waits(monkeypatch: pytest.MonkeyPatch) -> Waits:
+    return Waits(monkeypatch)
+
+
+@contextmanager
+def service(*acts: Act, retry_after: str = "") -> Iterator[tuple[str, list[str]]]:
+    """A service that does one act a connection, the last one for ever; yields its address, and the paths asked for.
+
+    An act is what it does with an open socket, or the status that it refuses the handshake with.
+    """
+    left = list(acts)
+    paths: list[str] = []
+    doing = threading.local()
+
+    def decide(connection: ServerConnection, request: Request) -> Response | None:
+        paths.append(request.path)
+        doing.act = left.pop(0) if len(left) > 1 else left[0]
+        if not isinstance(doing.act, int):
+            return None
+        response = connection.respond(HTTPStatus(doing.act), json.dumps({"detail": "not now"}))
+        if retry_after:
+            response.headers["Retry-After"] = retry_after
+        return response
+
+    def handle(connection: ServerConnection) -> None:
+        connection.send(SNAPSHOT)
+        doing.act(connection)
+
+    with serve(
+        handle, "127.0.0.1", 0, process_request=decide, subprotocols=["stoppress.v1"], compression=None
+    ) as server:  # type: ignore[list-item]
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{server.socket.getsockname()[1]}", paths
+        finally:
+            server.shutdown()
+            thread.join(20)
+
+
+def ends(code: int, reason: str = "") -> Act:
+    return lambda connection: connection.close(code, reason)
+
+
+def stays(*messages: dict[str, Any]) -> Act:
+    """Send messages and wait for the reader to leave."""
+
+    def act(connection: ServerConnection) -> None:
+        for message in messages:
+            connection.send(json.dumps(message))
+        for _ in connection:
+            pass
+
+    return act
+
+
+def reconnects(url: str, count: int, lines: Lines | None = None) -> list[str]:
+    """What is said before each of the next reconnects."""
+    events: Iterator[Message | Status] = follow(url, "en", [], lines or Lines(10))
+    said = (event.detail for event in events if isinstance(event, Status) and event.state == "reconnecting")
+    found = list(islice(said, count))
+    with closing(events):  # type: ignore[type-var]
+        return found
+
+
+def test_the_cap_doubles_to_half_a_minute(waits: Waits) -> None:
+    with service(503) as (url, _):
+        reconnects(url, 9)
+    assert waits.caps == [0.5, 1, 2, 4, 8, 16, 30, 30, 30]
+
+
+def test_the_cap_doubles_where_nobody_listens(waits: Waits) -> None:
+    with service(503) as (url, _):
+        pass
+    reconnects(url, 3)
+    assert waits.caps == [0.5, 1, 2]
+
+
+def test_the_cap_starts_over_once_a_connection_has_lived(waits: Waits, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(client, "GOOD_SECONDS", 0.0)
+    with service(ends(1001)) as (url, _):
+        reconnects(url, 3)
+    assert waits.caps == [0.5, 0.5, 0.5]
+
+
+def test_a_connection_that_did_not_live_is_no_success(waits: Waits) -> None:
+    with service(ends(1001)) as (url, _):
+        reconnects(url, 3)
+    assert waits.caps == [0.5, 1, 2]
+
+
+@pytest.mark.parametrize("status", [429, 503])
+def test_a_refusal_that_says_when_is_believed_within_reason(waits: Waits, status: int) -> None:
+    with service(status, retry_after="5") as (url, _):
+        reconnects(url, 5)
+    with service(status, retry_after="86400") as (url, _):
+        reconnects(url, 1)
+    assert waits.caps == [5, 5, 5, 5, 8, 60]
+
+
+def test_a_refusal_for_good_is_the_end() -> None:
+    with service(404) as (url, _), pytest.raises(StoppressError, match="refuses with 404: not now"):
+        reconnects(url, 1)
+
+
+def test_a_cursor_that_is_refused_is_left_out(waits: Waits) -> None:
+    with service(400, ends(1001)) as (url, paths):
+        reconnects(url, 2, Lines(10, cursor="x.1"))
+    assert [path.partition("?")[2] for path in paths] == ["cursor=x.1", ""]
+
+
+def test_a_draining_process_says_how_soon_in_its_reason(waits: Waits) -> None:
+    with service(ends(1012, "2400"), ends(1012, "now"), ends(1001)) as (url, paths):
+        reconnects(url, 3)
+    # A wait that was asked for is no failure, and one that is not understood is no wish.
+    assert waits.caps == [2.4, 0.5, 1]
+    assert paths[1].endswith("?cursor=e.1")
+
+
+def test_misuse_and_overload_wait_long(waits: Waits) -> None:
+    with service(ends(1008), ends(1009), ends(1013)) as (url, _):
+        reconnects(url, 3)
+    assert waits.caps == [30, 30, 30]
+
+
+def test_after_a_notice_it_stays_and_leaves_within_the_time(waits: Waits) -> None:
+    news = {"type": "beat", "cursor": "e.7", "at": "2026-11-24T03:00:00.000Z"}
+    with service(stays({"type": "notice", "code": "draining", "retryIn": 300}, news), ends(1001)) as (url, paths):
+        said = reconnects(url, 2)
+    assert said[0].startswith("the process leaves service; next try in 0.0 s")
+    assert waits.caps[0] == 0.3
+    assert paths[1].endswith("?cursor=e.7"), "it read on until it left"
+
+
+def test_who_is_closed_before_the_notice_is_due_comes_back_sooner(waits: Waits) -> None:
+    def act(connection: ServerConnection) -> None:
+        connection.send(json.dumps({"type": "notice", "code": "draining", "retryIn": 30_000}))
+        connection.close(1012, "1000")
+
+    with service(act) as (url, _):
+        said = reconnects(url, 1)
+    assert waits.caps == [30, 1]
+    assert said[0].endswith("next try in 1.0 s")
+
+
+def test_a_silent_connection_is_given_up(waits: Waits, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(client, "SILENCE_SECONDS", 0.2)
+    with service(stays()) as (url, _):
+        assert reconnects(url, 1)[0].startswith("nothing heard for 0.2 s")
