@@ -23,11 +23,11 @@ from service.store.primary import (
     AsyncPrimaryConnection,
     AsyncPrimaryPool,
     AsyncSecurePrimaryConnection,
-    Directory,
     Place,
     PrimaryConnection,
     PrimaryPool,
     SecurePrimaryConnection,
+    directory,
 )
 
 CONNECT_SECONDS = 1.0
@@ -111,12 +111,12 @@ def blocking(url: str, *, answer_seconds: float | None = ANSWER_SECONDS) -> Stor
     address = Address.parse(url)
     if address.engine == "single":
         return Redis.from_url(url, **options)
-    directory, login = Directory(address), dict(address.login)
+    login = dict(address.login)
     secure = login.pop("ssl", False)
 
     def client(slot: int | None) -> Redis:
         kind: type[PrimaryConnection] = SecurePrimaryConnection if secure else PrimaryConnection
-        return Redis.from_pool(PrimaryPool(Place(directory, slot), connection_class=kind, **login, **options))
+        return Redis.from_pool(PrimaryPool(Place(directory(url), slot), connection_class=kind, **login, **options))
 
     return client(None) if address.engine == "sentinel" else Shards(client)
 
@@ -134,12 +134,13 @@ def streaming(url: str, *, answer_seconds: float | None = ANSWER_SECONDS) -> Asy
         redis = AsyncRedis.from_url(url, **options)
         redis.connection_pool.connection_class = lossy(redis.connection_pool.connection_class)
         return redis
-    directory, login = Directory(address), dict(address.login)
-    secure = login.pop("ssl", False)
+    login = dict(address.login)
+    kind = lossy(AsyncSecurePrimaryConnection if login.pop("ssl", False) else AsyncPrimaryConnection)
 
     def client(slot: int | None) -> AsyncRedis:
-        kind = lossy(AsyncSecurePrimaryConnection if secure else AsyncPrimaryConnection)
-        return AsyncRedis.from_pool(AsyncPrimaryPool(Place(directory, slot), connection_class=kind, **login, **options))
+        return AsyncRedis.from_pool(
+            AsyncPrimaryPool(Place(directory(url), slot), connection_class=kind, **login, **options)
+        )
 
     return client(None) if address.engine == "sentinel" else Shards(client)
 

@@ -7,6 +7,7 @@ edition needs of a Cluster, with transactions, pub/sub and WAIT on it; and what 
 
 import time
 from collections.abc import Awaitable, Callable, Iterator
+from functools import cache
 from typing import Any
 
 from redis import Redis
@@ -46,12 +47,14 @@ Host = tuple[str, int]
 
 
 class Directory:
-    """Whom to ask where the primaries are. One for each client of a process; threads share it."""
+    """Whom to ask where the primaries are. One for a URL and process: clients and threads share what it has learned."""
 
     def __init__(self, address: Address) -> None:
         self.address = address
         # Who answered last is asked first.
         self._hosts: list[Host] = list(address.hosts)
+        # Where each primary was when somebody last knew.
+        self.known: dict[int | None, Host] = {}
 
     def find(self, slot: int | None) -> Host:
         """Ask until somebody knows.
@@ -113,12 +116,19 @@ class Directory:
             # Nodes come and go; those of the URL are kept, so that the Cluster is found again whatever happened to it.
             hosts = [*known, *(host for host in self.address.hosts if host not in known)][:MOST_NODES]
         if found is not None:
+            self.known[slot] = found
             self._hosts = sorted(hosts, key=lambda host: host != asked)
         return found
 
     def _unknown(self, slot: int | None, said: str) -> ConnectionError:
         of = f"the service {self.address.service}" if slot is None else f"slot {slot}"
         return ConnectionError(f"nobody at {self.address.where} knows a primary of {of} now ({said.rstrip('.')})")
+
+
+@cache
+def directory(url: str) -> Directory:
+    """This process's directory of a URL."""
+    return Directory(Address.parse(url))
 
 
 class Place:
@@ -145,8 +155,9 @@ class Place:
             self.host = told or self.directory.find(self.slot)
         except ConnectionError:
             # With nobody to ask, the last one is tried: it says itself whether it is a primary still.
-            if self.host is None:
+            if (known := self.directory.known.get(self.slot)) is None:
                 raise
+            self.host = known
         self.looked = time.monotonic()
         return self.host
 
@@ -156,8 +167,9 @@ class Place:
         try:
             self.host = told or await self.directory.afind(self.slot)
         except ConnectionError:
-            if self.host is None:
+            if (known := self.directory.known.get(self.slot)) is None:
                 raise
+            self.host = known
         self.looked = time.monotonic()
         return self.host
 

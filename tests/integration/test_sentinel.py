@@ -168,8 +168,8 @@ def test_a_sentinel_that_knows_no_better_is_not_asked_for_ever(sentinels: Sentin
         lone = Node(tmp_path / f"lone{port}")
         conf = lone.folder / "sentinel.conf"
         conf.write_text(f"port {lone.port}\ndir {lone.folder}\nsentinel monitor news 127.0.0.1 {port} 3\n")
-        lone.start(str(conf), "--sentinel")
         sentinels.nodes.append(lone)
+        lone.start(str(conf), "--sentinel")
         url = sentinels.url.replace("://", f"://127.0.0.1:{lone.port},")
         store = blocking(url)
         assert isinstance(store, Redis)
