@@ -1,7 +1,7 @@
 """Readers: a light crowd in a process of its own, on bare sockets, told what to do on stdin.
 
-`python -m bench.readers PORT COUNT STUCK`: COUNT readers, of whom STUCK can be told to stop reading. One command a line,
-each answered by a line of JSON: `stick`, `read` (again), `loosen` (as at first), `measure`, `stop`, `state`.
+`python -m bench.readers PORT COUNT STUCK`: COUNT readers, of whom STUCK can be told to stop reading. One command a
+line, each answered by a line of JSON: `stick`, `read` (again), `loosen` (as at first), `measure`, `stop`, `state`.
 """
 
 import json

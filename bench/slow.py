@@ -150,9 +150,7 @@ def report(
         cpu = f"{row['cpu']['median']:.0%}"
         print(f"{name:<22}{shown(row['p50']):>22}{shown(row['p99']):>24}{shown(row['line_p99']):>22}{cpu:>12}")
     pairs = list(zip(*rounds.values(), strict=True))
-    print(
-        f"\nratio within each of {len(pairs)} pairs of rounds; `line p99`: until 99 % of them have a line, median over lines"
-    )
+    print(f"\nratio within each of {len(pairs)} pairs of rounds; line p99: until 99 % have a line, median of lines")
     for key in keys:
         ratio = figures[f"ratio_{key}"] = spread([stuck[key] / every[key] for every, stuck in pairs])
         print(f"    {key:<10}{shown(ratio)} x")
