@@ -5,9 +5,9 @@ import sys
 from datetime import UTC, datetime
 from pathlib import Path
 
-from bench import latency
+from bench import latency, slow
 
-MEASUREMENTS = {"latency": latency}
+MEASUREMENTS = {"latency": latency, "slow": slow}
 
 
 def main(names: list[str]) -> int:

@@ -53,7 +53,8 @@ class AdoptingProtocol(HttpToolsProtocol):
         """The whole request is here, head and body. How long its answer takes is our affair."""
         if self.arrivals is not None:
             self.arrivals.settled(self)
-        super().on_message_complete()
+        if self.cycle is not None:  # a handshake for an upgrade begins none
+            super().on_message_complete()
 
     def pause_writing(self) -> None:
         """An answer waits to be taken: whoever asks for much and reads nothing is dropped as well."""
@@ -126,22 +127,19 @@ class AdoptingProtocol(HttpToolsProtocol):
         path, _, query = self.url.partition(b"?")
         match = PATH.fullmatch(path)
         gateway = self.app_state.get("gateway")
-        if match is None or gateway is None or self._asgi_decides(gateway.door, match[1]):
+        code = unquote(match[1].decode("latin-1")) if match is not None else ""
+        # A private edition's key is looked up in Redis; that waits, so a Starlette endpoint does it.
+        if match is None or gateway is None or gateway.door.is_private(code):
             super().handle_websocket_upgrade()
             return
-        door: Door = gateway.door
         self.connections.discard(self)
         try:
-            self._admit(door, unquote(match[1].decode("latin-1")), query)
+            self._admit(gateway.door, code, query)
         except StoppressError as error:
             counts: Counts = gateway.hub.counts
             counts.refusals[error.code] += 1
             self._refuse(error)
         self._let_go()
-
-    def _asgi_decides(self, door: Door, code: bytes) -> bool:
-        # A private edition's key is looked up in Redis; that waits, so a Starlette endpoint does it.
-        return door.is_private(unquote(code.decode("latin-1")))
 
     def _admit(self, door: Door, code: str, query: bytes) -> None:
         headers: dict[bytes, bytes] = {}

@@ -32,6 +32,10 @@ def test_every_setting_is_read() -> None:
             "STOPPRESS_ALLOWED_ORIGINS": "https://News.example/ , http://localhost:3000",
             "STOPPRESS_MAX_READERS": "7",
             "STOPPRESS_MAX_READERS_PER_ADDRESS": "2",
+            "STOPPRESS_MAX_CONNECTIONS": "50",
+            "STOPPRESS_MAX_CONNECTS_PER_ADDRESS": "0",
+            "STOPPRESS_MAX_MESSAGES_PER_READER": "9",
+            "STOPPRESS_REQUEST_SECONDS": "2.5",
             "STOPPRESS_TRUSTED_ADDRESSES": "10.0.0.1/8, ::1",
             "STOPPRESS_DRAIN_SECONDS": "0.5",
             "STOPPRESS_LOG_LEVEL": "DEBUG",
@@ -44,6 +48,8 @@ def test_every_setting_is_read() -> None:
     assert settings.admin_key == "sp_12345678"
     assert settings.editions == Path("editions.toml")
     assert (settings.web_processes, settings.max_readers, settings.max_readers_per_address) == (3, 7, 2)
+    assert (settings.max_connections, settings.max_connects_per_address) == (50, 0)
+    assert (settings.max_messages_per_reader, settings.request_seconds) == (9, 2.5)
     assert settings.allowed_origins == ("https://news.example", "http://localhost:3000")
     assert [str(network) for network in settings.trusted_addresses] == ["10.0.0.0/8", "::1/128"]
     assert settings.drain_seconds == 0.5
@@ -62,8 +68,14 @@ def test_an_empty_variable_is_as_none_at_all() -> None:
         "WEB_PROCESSES",
         "ALLOWED_ORIGINS",
     ]
+    names += ["MAX_CONNECTIONS", "MAX_CONNECTS_PER_ADDRESS", "MAX_MESSAGES_PER_READER", "REQUEST_SECONDS"]
     names += ["MAX_READERS", "MAX_READERS_PER_ADDRESS", "DRAIN_SECONDS", "LOG_LEVEL", "LOG_FORMAT"]
     assert Settings.from_env({f"STOPPRESS_{name}": "" for name in names}) == Settings.from_env({})
+
+
+def test_all_readers_and_the_calls_beside_them_may_come_at_once() -> None:
+    assert Settings.from_env({"STOPPRESS_MAX_READERS": "100"}).max_connections == 4_100
+    assert Settings.from_env({}).max_connections == Settings().max_connections
 
 
 def test_plain_port_counts_where_ours_is_not_set() -> None:
@@ -83,6 +95,11 @@ def test_plain_port_counts_where_ours_is_not_set() -> None:
         ("MAX_READERS", "many"),
         ("MAX_READERS", "0"),
         ("MAX_READERS_PER_ADDRESS", "-1"),
+        ("MAX_CONNECTIONS", "0"),
+        ("MAX_CONNECTS_PER_ADDRESS", "-1"),
+        ("MAX_MESSAGES_PER_READER", "0"),
+        ("REQUEST_SECONDS", "0"),
+        ("REQUEST_SECONDS", "nan"),
         ("DRAIN_SECONDS", "-0.1"),
         ("DRAIN_SECONDS", "nan"),
         ("DRAIN_SECONDS", "inf"),
