@@ -13,6 +13,7 @@ from urllib.parse import unquote
 
 import msgspec
 from uvicorn._types import ASGI3Application
+from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from service.domain.frames import SUBPROTOCOL
@@ -37,7 +38,14 @@ class AdoptingProtocol(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """A connection owes a request from its first moment: one that says nothing holds a place, too."""
-        super().connection_made(transport)
+        # What uvicorn does, but for the addresses: asked of the socket they are an eighth of a handshake, and the
+        # transport knows them. `test_adopt.py` compares.
+        self.connections.add(self)
+        self.transport = transport
+        self.flow = FlowControl(transport)
+        self.server = _address(transport, "sockname")
+        self.client = _address(transport, "peername")
+        self.scheme = "https" if transport.get_extra_info("sslcontext") else "http"
         gateway = self.app_state.get("gateway")
         if gateway is not None:
             self.arrivals = gateway.arrivals
@@ -196,6 +204,12 @@ class AdoptingProtocol(HttpToolsProtocol):
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
         self.answering = cycle
         super()._start_asgi_task(cycle, app)
+
+
+def _address(transport: asyncio.Transport, which: str) -> tuple[str, int] | None:
+    """One end of a connection; None where it has no port, or the peer has left already."""
+    name = transport.get_extra_info(which)
+    return (name[0], name[1]) if isinstance(name, tuple) and name else None
 
 
 def _greeting(method: str, headers: dict[bytes, bytes]) -> bytes:

@@ -1,13 +1,16 @@
 """Adoption: what adopt.py uses of uvicorn is there, and what it promises of memory and shutdown holds."""
 
+import asyncio
 import gc
 import inspect
 import json
+import socket
 import weakref
 from importlib.metadata import version
 
 import httpx
 import uvicorn
+import uvloop
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import ServerState
 from websockets.sync.client import connect
@@ -47,6 +50,38 @@ def test_what_is_used_of_uvicorn_is_still_there() -> None:
     assert {"disconnected", "message_event", "keep_alive", "response_complete"} <= set(
         RequestResponseCycle.__init__.__code__.co_names
     ), ADVICE
+
+
+def test_a_connection_begins_as_uvicorn_begins_it() -> None:
+    config = uvicorn.Config(app=lambda scope: None, http=AdoptingProtocol)
+    config.load()
+
+    async def begun(kind: type[HttpToolsProtocol], family: socket.AddressFamily, host: str) -> dict[str, object]:
+        """All that a connection is made of, but for what is its own."""
+        loop = asyncio.get_running_loop()
+        made = kind(config=config, server_state=ServerState(), app_state={}, _loop=loop)
+        with socket.socket(family) as listening:
+            listening.bind((host, 0))
+            server = await loop.create_server(lambda: made, sock=listening)
+            with socket.socket(family) as peer:
+                peer.connect(listening.getsockname())
+                while made.transport is None:
+                    await asyncio.sleep(0)
+                assert made in made.connections
+                assert made.client == peer.getsockname()[:2]
+                assert made.server == listening.getsockname()[:2]
+                made.transport.abort()
+                server.close()
+                await server.wait_closed()
+            own = {"client", "server", "connections", "tasks", "server_state", "parser", "flow", "transport"}
+            flow = {name: type(value) for name, value in vars(made.flow).items()}
+            return {name: value for name, value in vars(made).items() if name not in own} | {"flow": flow}
+
+    async def both(family: socket.AddressFamily, host: str) -> None:
+        assert await begun(AdoptingProtocol, family, host) == await begun(HttpToolsProtocol, family, host), ADVICE
+
+    for family, host in ((socket.AF_INET, "127.0.0.1"), (socket.AF_INET6, "::1")):
+        uvloop.run(both(family, host))
 
 
 def test_an_adopted_socket_leaves_no_task_and_no_protocol_behind(service: Service) -> None:

@@ -324,6 +324,8 @@ def test_a_draining_process_answers_until_its_readers_have_left(own_service: Ser
 @pytest.mark.parametrize("processes", ["1", "2"])
 def test_a_second_ctrl_c_ends_the_drain(own_service: Service, processes: str) -> None:
     own_service.start(drain_seconds="600", web_processes=processes)
+    # One process may be ready before the other has begun; an interrupt then is one of its start.
+    until(lambda: own_service.log("web").count('"following"') == int(processes), "all processes to be there")
     with own_service.screen() as screen:
         screen.next()
         group = own_service.processes["web"]
