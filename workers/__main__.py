@@ -15,7 +15,7 @@ from redis.client import Pipeline
 from redis.exceptions import RedisError
 from rq import Queue, SimpleWorker
 from rq.defaults import DEFAULT_LOGGING_DATE_FORMAT
-from rq.exceptions import InvalidJobOperation, NoSuchJobError, StopRequested
+from rq.exceptions import StopRequested
 from rq.job import Job
 from rq.serializers import JSONSerializer
 
@@ -95,9 +95,10 @@ class BreakingWorker(SimpleWorker):
         """Log why a job failed. Without Redis none succeeds; the change waits in the outbox and is woken again."""
         if isinstance(exc_info[1], BaseException) and is_outage(exc_info[1]):
             log.warning("job lost Redis", job=job.id, error=str(exc_info[1]) or type(exc_info[1]).__name__)
-        elif isinstance(exc_info[1], (InvalidJobOperation, NoSuchJobError)):
-            # The answer to its end was lost with a connection, and RQ asked again: it was done, and is gone.
-            log.info("job was done already", job=job.id)
+        elif _is_of_rq(exc_info[2]):
+            # The answer to the job's end was lost with a connection, and RQ asked again: it was done, and its entries
+            # in RQ's books are gone. RQ has an exception of its own for each book.
+            log.warning("job was done already", job=job.id, error=str(exc_info[1]))
         else:
             super().handle_exception(job, *exc_info)
 
@@ -110,6 +111,14 @@ class BreakingWorker(SimpleWorker):
         """Remember that the end was asked for, so that `work` returning for another reason is told apart."""
         BreakingWorker.stopping = True
         super().request_stop(signum, frame)  # type: ignore[no-untyped-call]
+
+
+def _is_of_rq(trace: object) -> bool:
+    """Whether it was RQ itself that raised, and not the job."""
+    name = ""
+    while isinstance(trace, TracebackType):
+        name, trace = trace.tb_frame.f_globals.get("__name__", ""), trace.tb_next
+    return name.partition(".")[0] == "rq"
 
 
 def work(settings: Settings, name: str) -> None:
