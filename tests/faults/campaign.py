@@ -228,7 +228,10 @@ class Campaign:
         """Let everything come to rest: readers stay, outboxes empty, and everyone has what a fresh snapshot says."""
         for reader in readers:
             reader.resting = True
-        await self._until(lambda: self._ready(http), "both web processes to be ready in the end")
+        try:
+            await self._until(lambda: self._ready(http), "both web processes to be ready in the end")
+        except AssertionError as error:
+            self.oracle.bad("not recovered", str(error))
 
         async def empty() -> bool:
             if any(until > time.time() - 1 for until in self.ledger.embargoed.values()):

@@ -177,7 +177,11 @@ async def lose_wakeups(stage: Stage) -> None:
     workers = [process for name, process in stage.service.processes.items() if name.startswith("worker")]
     for process in workers:
         process.send_signal(signal.SIGSTOP)
-    await asyncio.sleep(0.3)
+    # Until something waits that only a wake-up brings out.
+    with suppress(TimeoutError, RedisError):
+        async with asyncio.timeout(5):
+            while not await asyncio.to_thread(stage.waiting):
+                await asyncio.sleep(0.02)
     stage.working.clear()
     while any(editor.busy for editor in stage.editors):
         await asyncio.sleep(0.01)
@@ -186,7 +190,7 @@ async def lose_wakeups(stage: Stage) -> None:
     for process in workers:
         process.send_signal(signal.SIGCONT)
     try:
-        async with asyncio.timeout(15):
+        async with asyncio.timeout(8):
             while await asyncio.to_thread(stage.waiting):
                 await asyncio.sleep(0.05)
     except TimeoutError:

@@ -45,11 +45,14 @@ BUGS = {
             ("        while ticker.seq < up_to:", "        while False:"),
         ),
     ),
-    # Nobody wakes a worker again for what a dead one left.
+    # Nobody wakes a worker again for what a dead one left. The next canary would: so there is only the first one.
     "sweeps no outbox": Bug(
         "clock",
         "workers.clock",
-        (("                    await self._sweep_one(code)", "                    await asyncio.sleep(0)"),),
+        (
+            ("                    await self._sweep_one(code)", "                    await asyncio.sleep(0)"),
+            ("CANARY_LOOK_SECONDS = 1.0", "CANARY_LOOK_SECONDS = 3_600.0"),
+        ),
     ),
     # What was read while the subscription was new comes by the subscription, too.
     "forgets what it has seen": Bug(
@@ -84,8 +87,14 @@ BUGS = {
 def _publish(redis, keys):
     import json, time
     epoch, seq = (part.decode() for part in redis.hmget(keys.meta, ["epoch", "seq"]))
-    for place, raw in enumerate(redis.lrange(keys.outbox, 0, STEP - 1), start=int(seq) + 1):
+    place = int(seq)
+    for raw in redis.lrange(keys.outbox, 0, STEP - 1):
         entry = json.loads(raw)
+        if entry["kind"] == "canary":
+            canary = {"type": "canary", "cursor": f"{epoch}.{place}", "accepted": entry["accepted"]}
+            redis.publish(keys.news, json.dumps(canary))
+            continue
+        place += 1
         frame = {"type": entry["kind"], "cursor": f"{epoch}.{place}"}
         if "wire" in entry:
             frame["item"] = json.loads(entry["wire"])

@@ -67,10 +67,18 @@ def accept(service: Service, item_id: str) -> None:
     assert service.http.post("/v1/items", json=body).status_code == 202
 
 
+def follows(service: Service) -> bool:
+    """Whether the web process hears the clock; it is not ready while there is no worker."""
+    try:
+        return bool(service.http.get("/readyz").json()["parts"]["feed"]["ready"])
+    except httpx.TransportError:
+        return False
+
+
 def test_a_worker_killed_after_any_reply_loses_and_doubles_nothing(proxied: tuple[Service, ProxyThread]) -> None:
     service, proxy = proxied
     service.start("web", "clock", ready=False)
-    until(service.is_ready, "the web process")
+    until(lambda: follows(service), "the web process")
     # How many replies a worker needs, from its start to the end of a first job.
     with Follower(service) as follower:
         accept(service, "first")
