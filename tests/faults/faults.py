@@ -174,9 +174,10 @@ async def forget_scripts(stage: Stage) -> None:
 
 async def lose_wakeups(stage: Stage) -> None:
     """The queue loses its jobs, and no later change wakes a worker for what waits in the outboxes."""
-    workers = [process for name, process in stage.service.processes.items() if name.startswith("worker")]
-    for process in workers:
-        process.send_signal(signal.SIGSTOP)
+    # Held by their proxies, not stopped: a wake-up that a waiting worker was sent already is lost with its connection.
+    ways = [proxy for name, proxy in stage.proxies.items() if name.startswith("worker")]
+    for proxy in ways:
+        proxy.swallow()
     # Until something waits that only a wake-up brings out.
     with suppress(TimeoutError, RedisError):
         async with asyncio.timeout(5):
@@ -187,8 +188,9 @@ async def lose_wakeups(stage: Stage) -> None:
         await asyncio.sleep(0.01)
     with suppress(RedisError):
         await asyncio.to_thread(stage.service.redis.delete, "rq:queue:breaking")
-    for process in workers:
-        process.send_signal(signal.SIGCONT)
+    for proxy in ways:
+        proxy.cut()
+        proxy.heal()
     try:
         async with asyncio.timeout(8):
             while await asyncio.to_thread(stage.waiting):
