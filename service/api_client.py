@@ -4,7 +4,7 @@ from typing import Any, cast
 
 import httpx
 
-from service.errors import StoppressError
+from service.errors import StoppressError, UnavailableError
 
 
 class Api:
@@ -28,6 +28,7 @@ class Api:
         """Call, and return the answer's JSON.
 
         Raises:
+            UnavailableError: it may have been accepted, which is not known.
             StoppressError: the service is down, or refuses.
         """
         headers = {"prefer": "wait=2"} if method != "GET" else {}
@@ -39,11 +40,17 @@ class Api:
         except (httpx.InvalidURL, httpx.UnsupportedProtocol):
             raise StoppressError(f"expected --url such as http://127.0.0.1:8000, got {self.url!r}") from None
         except httpx.TransportError as error:
+            if not isinstance(error, httpx.ConnectError):
+                raise UnavailableError(
+                    f"the service at {self.url} did not answer ({error or type(error).__name__}): whether this was "
+                    "accepted is not known"
+                ) from None
             raise StoppressError(
                 f"no service at {self.url} ({error}): start one with `stoppress up`, or say where it is with --url"
             ) from None
         except ValueError:
             raise StoppressError(f"what answers at {self.url} is no Stoppress (HTTP {response.status_code})") from None
         if response.is_error:
-            raise StoppressError(answer.get("detail", str(answer)), path=answer.get("path"))
+            kind = UnavailableError if response.status_code == 503 else StoppressError
+            raise kind(answer.get("detail", str(answer)), path=answer.get("path"))
         return cast(dict[str, Any], answer)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 import click
 
 from service.domain.edition import parse_editions
-from service.errors import StoppressError
+from service.errors import StoppressError, UnavailableError
 from service.settings import Settings
 from service.store.accounts import ROLES, Accounts, Role
 
@@ -166,7 +166,11 @@ def publish(headline: str, url: str | None, key: str | None, **options: Any) -> 
         "embargoedUntil": options["embargo"],
     }
     body |= {name: options[name] for name in ("speaker", "outlet", "link", "section", "expires") if options[name]}
-    _say(_api(url, key).send("POST", "/v1/items", body))
+    api = _api(url, key)
+    try:
+        _say(api.send("POST", "/v1/items", body))
+    except UnavailableError as error:
+        raise StoppressError(f"{error.detail}. To send the same line again: --id {body['id']}") from None
 
 
 @main.command()
@@ -336,8 +340,12 @@ def _say(answer: dict[str, Any]) -> None:
 
 
 def _sentence(answer: dict[str, Any]) -> str:
+    what = f"{answer['id']} version {answer['version']}"
+    if answer["state"] == "live" and "cursor" not in answer:
+        # Accepted means durable, not yet delivered: an editor must not take one for the other.
+        return f"accepted, NOT on the air yet: {what}. It goes out as soon as a worker takes it; do not send it again"
     place = f", {answer['cursor']} in the log" if "cursor" in answer else ""
-    return f"{answer['state']}: {answer['id']} version {answer['version']}{place}"
+    return f"{answer['state']}: {what}{place}"
 
 
 def _become_worker(name: str) -> None:
@@ -365,7 +373,10 @@ def _wait_for_redis(settings: Settings, seconds: float = 5.0) -> None:
 
     from service.store.connect import blocking, without_password
 
-    for url in filter(None, (settings.require_redis_url(), settings.queue_url)):
+    urls = {"STOPPRESS_REDIS_URL": settings.require_redis_url(), "STOPPRESS_QUEUE_URL": settings.queue_url}
+    for name, url in urls.items():
+        if url is None:
+            continue
         ends = time.monotonic() + seconds
         while True:
             try:
@@ -374,5 +385,6 @@ def _wait_for_redis(settings: Settings, seconds: float = 5.0) -> None:
                 break
             except (RedisError, OSError) as error:
                 if time.monotonic() > ends:
-                    raise StoppressError(f"Redis at {without_password(url)} does not answer: {error}") from None
+                    where = without_password(url)
+                    raise StoppressError(f"{name}: Redis at {where} does not answer: {error}") from None
                 time.sleep(0.2)

@@ -124,6 +124,7 @@ def follow(
                 proxy=None,
             ) as socket:
                 yield Status("live")
+                behind = False
                 ack: tuple[float, Ack] | None = None
                 while leave is None or time.monotonic() < leave:
                     now = time.monotonic()
@@ -144,7 +145,11 @@ def follow(
                         at = ack[0] if ack else time.monotonic() + held
                         ack = at, Ack(cursor=lines.cursor, held=int(held * 1000))
                     if isinstance(message, Behind):
+                        behind = True
                         yield Status("behind", message.since)
+                    elif behind and isinstance(message, Beat):
+                        behind = False
+                        yield Status("live", "again")
                     if isinstance(message, Notice):
                         # The connection is good until then.
                         leave = time.monotonic() + random.uniform(0, message.retry_in / 1000)  # noqa: S311

@@ -43,6 +43,8 @@ def described(message: Message | Status) -> Text | None:
     """What a message says to someone at a terminal; None for what is only for machines."""
     now = f"{datetime.now().astimezone():%H:%M:%S}  "
     match message:
+        case Status(state="live", detail="again"):
+            return Text.assemble((now, "dim"), ("live again", "green"))
         case Status(state="live"):
             return Text.assemble((now, "dim"), ("connected", "green"))
         case Status(state="behind", detail=since):

@@ -303,8 +303,11 @@ class Crew:
         if self._redis_pace.due is None:
             if self._guard is not None and self._redis.pid is not None:
                 self._guard.forget(self._redis.pid)
-            how, words = describe_exit(self._redis.returncode), self._redis.last_words()
-            self._say(f"Redis ended ({how}: {words}); it starts again in {self._redis_pace.ended():g} s")
+            how = describe_exit(self._redis.returncode)
+            if self._redis.returncode >= 0:
+                # One that was killed had no time to say why: its last line is about something else.
+                how = f"{how}: {self._redis.last_words()}"
+            self._say(f"Redis ended ({how}); it starts again in {self._redis_pace.ended():g} s")
         elif self._redis_pace.is_due():
             self._redis_pace.started()
             try:
@@ -415,6 +418,10 @@ class Crew:
         self._print("stoppress", None, line)
 
     def _print(self, name: str, colour: str | None, line: str) -> None:
+        if self._settings.log_format == "json" and line.startswith("{"):
+            # One object a line, as who reads them by program expects.
+            self._write(line + "\n")
+            return
         now = datetime.now().astimezone()
         with self._stdout():
             self._printer.write(Message(type="line", data=line or " ", time=now, name=name, colour=colour))
@@ -462,7 +469,7 @@ def _greeting(settings: Settings, port: int, base_url: str, *, keeps: bool) -> s
 Stoppress is running. Ctrl-C stops it; {kept}.
 
   ticker page   {base_url}/
-  API           {base_url}/v1/
+  API           {base_url}/v1/editions
   API key       {key}
 
   publish a first line, in another terminal:

@@ -18,6 +18,7 @@ from rq.defaults import DEFAULT_LOGGING_DATE_FORMAT
 from rq.exceptions import StopRequested
 from rq.job import Job
 from rq.serializers import JSONSerializer
+from rq.worker import WorkerStatus
 
 from service import durability, logs
 from service.errors import SettingsError, StoppressError
@@ -78,6 +79,8 @@ class BreakingWorker(SimpleWorker):
     def heartbeat(self, timeout: int | None = None, pipeline: Pipeline | None = None) -> None:
         """Show that the worker lives, unless that was shown just now."""
         if pipeline is None:
+            # RQ asks here again and again while it waits for a job.
+            self._end_if_asked()
             now = time.monotonic()
             if now < self.next_heartbeat:
                 return
@@ -90,6 +93,16 @@ class BreakingWorker(SimpleWorker):
             self.shown_state = state
             super().set_state(state, pipeline)
         self._state = state
+        self._end_if_asked()
+
+    def _end_if_asked(self) -> None:
+        """End now if no job is in hand.
+
+        Told to stop between its look at that and its wait for the next job, RQ's worker would wait for ever; and what a
+        signal handler raises is lost where it meets the middle of a log line.
+        """
+        if self._stop_requested and self._state == WorkerStatus.IDLE:
+            raise StopRequested
 
     def handle_exception(self, job: Job, *exc_info: type[BaseException] | BaseException | TracebackType | None) -> None:
         """Log why a job failed. Without Redis none succeeds; the change waits in the outbox and is woken again."""
@@ -110,6 +123,7 @@ class BreakingWorker(SimpleWorker):
     def request_stop(self, signum: int, frame: FrameType | None) -> None:
         """Remember that the end was asked for, so that `work` returning for another reason is told apart."""
         BreakingWorker.stopping = True
+        self._stop_requested = True
         super().request_stop(signum, frame)  # type: ignore[no-untyped-call]
 
 

@@ -38,7 +38,9 @@ CANARY_LOOK_SECONDS = 1.0
 # What has waited this long in an outbox lost its wake-up: its worker died, or the queue's Redis did not take it.
 SWEEP_MS = 1_000
 # Each wake-up empties a whole outbox: more than this waiting means that no worker works, and more would not help.
-MOST_WAKEUPS = 1_000
+MOST_WAKEUPS = 20
+# How often the log says so of an edition, for as long as that lasts.
+COMPLAINT_SECONDS = 10.0
 # The alarm wakes the sleeper; should its message be lost with a connection, this is how late it can be.
 LONGEST_SLEEP_SECONDS = 30.0
 # After so much silence the alarms' connection is asked whether it lives, and given as long to say so.
@@ -74,6 +76,8 @@ class Clock:
         self._alarm = {group[0]: asyncio.Event() for group in self._groups}
         # Entries that were due but had nothing to do, so that they are not looked at again and again.
         self._idle: dict[tuple[str, str], float] = {}
+        # When the log may next say of an edition that its changes wait too long.
+        self._complain_at: dict[str, float] = {}
         # Each edition's latest kill when Redis was last asked to rewrite its append-only file.
         self._scrubbed: dict[str, Mapping[str, object]] = {}
 
@@ -152,8 +156,10 @@ class Clock:
         if waited < SWEEP_MS:
             return
         queued = await asyncio.to_thread(lambda: self._context.queue.count)
-        if queued < MOST_WAKEUPS:
+        if time.monotonic() >= self._complain_at.get(code, 0.0):
+            self._complain_at[code] = time.monotonic() + COMPLAINT_SECONDS
             log.warning("waited too long", edition=code, waited_ms=waited, queued=queued)
+        if queued < MOST_WAKEUPS:
             await asyncio.to_thread(self._wake, code)
 
     def _wake(self, code: str) -> None:

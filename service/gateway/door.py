@@ -11,7 +11,8 @@ from service.domain.frames import SUBPROTOCOL, Resumed, encode, websocket
 from service.domain.selection import EVERYTHING, Selection
 from service.domain.ticker import Ticker
 from service.errors import MalformedError, OriginError, OverCapacityError, TooManyError, UnavailableError
-from service.gateway.hub import Audience, Group, Hub
+from service.gateway.audience import Audience, Group
+from service.gateway.hub import Hub
 from service.gateway.portion import portion
 from service.gateway.reader import Reader, Writes
 from service.settings import Settings
@@ -138,8 +139,10 @@ class Door:
         if origin is not None and not self._any_origin and origin.rstrip("/").lower() not in self._origins:
             raise OriginError(f"expected a page of an allowed origin, got {origin[:120]!r}")
         hub, settings = self._hub, self._settings
-        if hub.draining or hub.count >= settings.max_readers:
-            raise OverCapacityError("expected room for another reader: this process is full or leaving", retry_after=5)
+        if hub.draining:
+            raise OverCapacityError("expected a process that stays: this one leaves service", retry_after=5)
+        if hub.count >= settings.max_readers:
+            raise OverCapacityError("expected room for another reader: this process is full", retry_after=5)
         limit = settings.max_readers_per_address
         if limit and hub.addresses[address] >= limit and not settings.trusts(address):
             raise OverCapacityError(f"expected at most {limit} readers of one address", retry_after=30)

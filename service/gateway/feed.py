@@ -262,14 +262,18 @@ class Feed:
         self._hub.live_again(self._tickers)
 
     def _lost(self, error: Exception) -> None:
-        if not self.following:
+        now_ms = time.time_ns() // 1_000_000
+        if self.following:
+            self.following = False
+            self.losses += 1
+            self.changed_ms = now_ms
+            log.warning("news lost", error=str(error) or type(error).__name__)
+        else:
             log.warning("no news yet", error=str(error) or type(error).__name__)
-            return
-        self.following = False
-        self.losses += 1
-        self.changed_ms = time.time_ns() // 1_000_000
-        log.warning("news lost", error=str(error) or type(error).__name__)
-        self._hub.behind(format_ms(self.changed_ms), self._tickers)
+        # Since the last word that was heard, not since the silence was noticed: what came in between is missing, too.
+        # Also where there never was one: its readers have a ticker from Redis, and nobody who says that it is current.
+        for code, age in self.heard_seconds().items():
+            self._hub.behind(format_ms(now_ms - int(age * 1000)), [code])
 
 
 class Feeds:

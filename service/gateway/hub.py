@@ -15,8 +15,8 @@ import structlog
 from service.domain.cursor import Cursor
 from service.domain.frames import PING, Beat, Behind, Close, Notice, Removed, encode, websocket
 from service.domain.instant import format_ms
-from service.domain.selection import Selection
 from service.domain.ticker import Past, Ticker
+from service.gateway.audience import Audience, Group
 from service.gateway.counts import Counts
 from service.gateway.portion import Portion, portion, portions
 from service.gateway.reader import Reader
@@ -36,69 +36,6 @@ STRIKES = 3
 FAREWELL_TURNS = 3
 
 log = structlog.get_logger(__name__)
-
-
-class Group:
-    """The readers of one selection: they share every byte."""
-
-    __slots__ = (
-        "acked",
-        "audience",
-        "members",
-        "pending_snapshot",
-        "selection",
-        "size",
-        "snapshot_at",
-        "snapshot_frame",
-    )
-
-    def __init__(self, audience: "Audience", selection: Selection) -> None:
-        self.audience = audience
-        self.selection = selection
-        # Those that are at the audience's `passed`; early and lagging ones are not among them.
-        self.members: set[Reader] = set()
-        self.size = 0
-        # How many readers have confirmed up to which seq.
-        self.acked: Counter[int] = Counter()
-        self.pending_snapshot = False
-        self.snapshot_at = ("", -1)
-        self.snapshot_frame = b""
-
-    def snapshot(self) -> bytes:
-        """The finished frame with the whole ticker, made once per change."""
-        ticker = self.audience.ticker
-        at = (ticker.epoch, ticker.seq)
-        if self.snapshot_at != at:
-            self.snapshot_frame = websocket(ticker.snapshot(self.selection))
-            self.snapshot_at = at
-        return self.snapshot_frame
-
-
-class Audience:
-    """The readers of one edition."""
-
-    def __init__(self, ticker: Ticker) -> None:
-        self.ticker = ticker
-        self.groups: dict[Selection, Group] = {}
-        self.readers: set[Reader] = set()
-        # Readers that know more than what the passes have delivered: they join their group when a pass gets there.
-        self.early: set[Reader] = set()
-        # Readers that were skipped because they had not drained.
-        self.lagging: set[Reader] = set()
-        self.pending: list[Past] = []
-        # Each pending change's way so far, by seq.
-        self.heard: dict[int, Heard] = {}
-        self.restarted = False
-        self.passed = -1
-        # Since when the service hears no news of this edition; None while it does.
-        self.since: str | None = None
-
-    def group(self, selection: Selection) -> Group:
-        """The group of a selection, made when its first reader comes."""
-        group = self.groups.get(selection)
-        if group is None:
-            group = self.groups[selection] = Group(self, selection)
-        return group
 
 
 class Hub:
@@ -165,11 +102,12 @@ class Hub:
         self._wake.set()
 
     def behind(self, since: str, editions: Iterable[str]) -> None:
-        """Say to these editions' readers that the service hears no news."""
+        """Say to these editions' readers, unless they know, that the service hears no news."""
         frame = websocket(encode(Behind(since=since)))
         for code in editions:
-            self.audiences[code].since = since
-            self._tell(self.audiences[code], frame)
+            if self.audiences[code].since is None:
+                self.audiences[code].since = since
+                self._tell(self.audiences[code], frame)
 
     def live_again(self, editions: Iterable[str]) -> None:
         """Say to these editions' readers that the news is back; a beat says so, once what was missed is delivered."""

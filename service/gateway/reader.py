@@ -14,7 +14,8 @@ from service.domain.frames import LONGEST_INCOMING, Close, close_frame, decode_a
 from service.errors import MalformedError
 
 if TYPE_CHECKING:
-    from service.gateway.hub import Audience, Group, Hub
+    from service.gateway.audience import Audience, Group
+    from service.gateway.hub import Hub
 
 # Bytes that are parsed at once: at most 256 frames.
 SLICE = 1_536

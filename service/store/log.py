@@ -21,8 +21,8 @@ STEP = 100
 # Renews a log whatever its seq is.
 ANY_SEQ = 10**15
 
-append_script = Script("append")
-beat_script = Script("beat")
+append_script = Script("append", "epoch")
+beat_script = Script("beat", "epoch")
 renew_script = Script("renew")
 
 _items = msgspec.json.Decoder(Item)

@@ -17,14 +17,16 @@ REPLICAS_MS = 1_000
 
 
 class Script:
-    """`service/store/lua/<name>.lua`. The file is read when first used, not at import."""
+    """`service/store/lua/<name>.lua`, behind the files that it uses. Read when first used, not at import."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, *uses: str) -> None:
         self.name = name
+        self._files = (*uses, name)
 
     @cached_property
     def source(self) -> str:
-        return (files("service.store") / "lua" / f"{self.name}.lua").read_text(encoding="utf-8")
+        lua = files("service.store") / "lua"
+        return "".join((lua / f"{name}.lua").read_text(encoding="utf-8") for name in self._files)
 
     @cached_property
     def sha(self) -> str:

@@ -28,5 +28,6 @@ async def home(request: Request) -> Response:
         snapshots[edition.code] = (
             Snapshot(edition=edition.code, cursor=str(ticker.cursor), items=ticker.shown(EVERYTHING)) if ready else None
         )
-    page = render_tickers(editions, snapshots, time.time_ns() // 1_000_000)
+    behind = {edition.code: gateway.hub.audiences[edition.code].since for edition in editions}
+    page = render_tickers(editions, snapshots, time.time_ns() // 1_000_000, behind)
     return HTMLResponse(page, headers={"cache-control": "no-cache"})

@@ -92,6 +92,16 @@ FAMILIES = (
     Family("process_start_time_seconds", "sum", "When it started, in seconds since 1970.", ("process",)),
 )
 # What labels there may be, shown as 0 until it happens: a rate needs to have seen the 0.
+PUBLISH_REFUSALS = (
+    "unavailable",
+    "unconfirmed",
+    "stale-version",
+    "conflict",
+    "id-taken",
+    "invalid-field",
+    "unauthenticated",
+    "forbidden",
+)
 REFUSALS = ("over-capacity", "unavailable", "too-many-requests", "origin-not-allowed", "malformed", "unauthenticated")
 RESUMES = ("memory", "log", "snapshot")
 ACCEPTED = ("create", *ACTIONS, "update", "correct", "refile", "ingest")
@@ -174,7 +184,7 @@ class Metrics:
             "stoppress_deliveries_total": [([], counts.deliveries)],
             "stoppress_feed_losses_total": [([], self._feed.losses)],
             "stoppress_accepted_total": _labelled(tally.accepted, ACCEPTED),
-            "stoppress_publish_refusals_total": _labelled(tally.refused, REFUSALS),
+            "stoppress_publish_refusals_total": _labelled(tally.refused, PUBLISH_REFUSALS),
         }
 
     def _gauges(self) -> Values:

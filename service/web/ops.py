@@ -1,5 +1,6 @@
 """Ops: whether this process lives, whether it can serve news, and what it has counted."""
 
+import msgspec
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
@@ -35,7 +36,8 @@ async def readyz(request: Request) -> Response:
         "readers": request.state.gateway.hub.count,
         "parts": parts,
     }
-    return JSONResponse(document, 200 if ready else 503, headers=NOT_KEPT)
+    body = msgspec.json.format(msgspec.json.encode(document), indent=2)
+    return Response(body, 200 if ready else 503, headers=NOT_KEPT, media_type="application/json")
 
 
 async def metrics(request: Request) -> Response:

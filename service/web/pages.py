@@ -104,11 +104,17 @@ def words_of(language: str) -> Words:
     return WORDS.get(language.lower().split("-")[0], ENGLISH)
 
 
-def render_tickers(editions: Sequence[Edition], snapshots: Mapping[str, Snapshot | None], now_ms: int) -> str:
+def render_tickers(
+    editions: Sequence[Edition],
+    snapshots: Mapping[str, Snapshot | None],
+    now_ms: int,
+    behind: Mapping[str, str | None],
+) -> str:
     """Render the readers' page with these editions, in this order.
 
     `snapshots` maps an edition's code to its whole ticker; None, or no entry, says that the lines are not known now,
-    which the page tells apart from an empty ticker. `now_ms` is the moment of the snapshots.
+    which the page tells apart from an empty ticker. `now_ms` is the moment of the snapshots. `behind` maps it to since
+    when the service hears no news of it (RFC 3339): then the lines are as of that moment, and the page says so.
     """
     tickers = []
     for edition in editions:
@@ -120,6 +126,7 @@ def render_tickers(editions: Sequence[Edition], snapshots: Mapping[str, Snapshot
                 "words": words,
                 "json": msgspec.json.encode(words).decode(),
                 "known": snapshot is not None,
+                "behind": behind.get(edition.code),
                 "cursor": snapshot.cursor if snapshot is not None else "",
                 "items": snapshot.items[: edition.size] if snapshot is not None else [],
             }

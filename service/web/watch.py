@@ -126,14 +126,30 @@ class Watch:
             for code, waiting in (looked.outboxes.items() if looked else ())
         }
         tasks = self._tasks()
+        unknown = [code for code in self._editions if code not in outboxes]
+        slow = {code: each["ageMs"] for code, each in outboxes.items() if each["ageMs"] > LATE_OUTBOX_MS}
+        redis_why = f"Redis does not answer{' for ' + ', '.join(unknown) if looked else ''}" if unknown else ""
+        outbox_why = redis_why
+        if slow:
+            code, age_ms = max(slow.items(), key=lambda each: each[1])
+            outbox_why = (
+                f"in {code} a change has waited {age_ms / 1000:.1f} s for a worker (at most {LATE_OUTBOX_MS / 1000:g})"
+            )
+        clock_why = "" if time.monotonic() - self._led < NO_CLOCK_SECONDS else "no clock leads"
+        stopped = [name for name, alive in tasks.items() if not alive]
         return {
             "redis": self._part(
-                "redis", len(outboxes) == len(self._editions), self.log.at_ms, roundTripMs=round(self.log.took_ms, 1)
+                "redis", redis_why, self.log.at_ms, roundTripMs=round(self.log.took_ms, 1) if looked else None
             ),
-            "queue": self._part("queue", queue is not None, self.queue.at_ms, **(queue._asdict() if queue else {})),
+            "queue": self._part(
+                "queue",
+                "" if queue is not None else "the queue's Redis does not answer",
+                self.queue.at_ms,
+                **(queue._asdict() if queue else {}),
+            ),
             "feed": self._part(
                 "feed",
-                not silent,
+                f"no beat is heard of {', '.join(silent)}" if silent else "",
                 now,
                 silent=silent,
                 cursors={code: str(each.ticker.cursor) for code, each in self._hub.audiences.items()},
@@ -141,7 +157,9 @@ class Watch:
             ),
             "canary": self._part(
                 "canary",
-                not late,
+                f"no canary came through in {', '.join(late)} for {LATE_CANARY_MS / 1000:g} s: does a worker work?"
+                if late
+                else "",
                 now,
                 late=late,
                 editions={
@@ -149,28 +167,34 @@ class Watch:
                     for code, seen in canaries.items()
                 },
             ),
-            "outbox": self._part(
-                "outbox",
-                len(outboxes) == len(self._editions)
-                and all(each["ageMs"] <= LATE_OUTBOX_MS for each in outboxes.values()),
-                self.log.at_ms,
-                editions=outboxes,
-            ),
+            "outbox": self._part("outbox", outbox_why, self.log.at_ms, editions=outboxes),
             "clock": self._part(
                 "clock",
-                looked is not None and time.monotonic() - self._led < NO_CLOCK_SECONDS,
+                clock_why if looked is not None else "Redis does not say which clock leads",
                 self.log.at_ms,
                 leader=looked.leader if looked else None,
             ),
-            "tasks": self._part("tasks", all(tasks.values()), now, running=tasks),
-            "draining": self._part("draining", not self._hub.draining, now),
+            "tasks": self._part(
+                "tasks", f"{', '.join(stopped)} died, and is started again" if stopped else "", now, running=tasks
+            ),
+            "draining": self._part(
+                "draining",
+                "the process was told to stop" if self._hub.draining else "",
+                now,
+                draining=self._hub.draining,
+            ),
         }
 
-    def _part(self, name: str, ready: bool, at_ms: int, **knows: object) -> dict[str, Any]:
+    def _part(self, name: str, why: str, at_ms: int, **knows: object) -> dict[str, Any]:
+        """Describe a part; it is ready where there is no reason `why` it is not."""
+        ready = not why
         before, since_ms = self._states.get(name, (None, 0))
         if ready != before:
             since_ms = now_ms()
             self._states[name] = (ready, since_ms)
-            if before is not None:
-                (log.info if ready else log.warning)("ready" if ready else "not ready", part=name)
-        return {"ready": ready, "since": format_ms(since_ms), "at": format_ms(at_ms), **knows}
+            if before is not None and ready:
+                log.info("ready", part=name)
+            elif before is not None:
+                log.warning("not ready", part=name, why=why)
+        said = {} if ready else {"why": why}
+        return {"ready": ready, **said, "since": format_ms(since_ms), "at": format_ms(at_ms), **knows}

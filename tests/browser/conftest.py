@@ -129,7 +129,7 @@ class Stand:
     async def _page(self, request: Request) -> HTMLResponse:
         wanted = request.query_params.get("edition")
         editions = [edition for edition in self.editions if wanted in (None, edition.code)]
-        page = render_tickers(editions, self.snapshots, self.now_ms)
+        page = render_tickers(editions, self.snapshots, self.now_ms, {})
         return HTMLResponse(page, headers={"Content-Security-Policy": CSP})
 
     async def _socket(self, websocket: WebSocket) -> None:

@@ -1,6 +1,7 @@
 """The `stoppress` command: what it does, and what it says when it cannot."""
 
 import json
+import os
 import signal
 import subprocess
 from collections.abc import Iterator
@@ -204,3 +205,30 @@ def test_the_demonstration_plays_to_its_end(service: Service) -> None:
     assert done.returncode == 0, done.stderr
     for said in ("corrected: It is midnight local time.", "KILLED", "en reader", "ar reader", "That was the"):
         assert said in done.stdout
+
+
+def test_a_line_that_no_worker_takes_is_not_said_to_be_on_the_air(own_service: Service) -> None:
+    own_service.start()
+    own_service.stop("worker")
+    made = own_service.command("publish", "Nobody takes it")
+    assert made.returncode == 0
+    assert made.stdout.startswith("accepted, NOT on the air yet: ")
+
+
+def test_who_cannot_know_whether_it_was_accepted_is_told_how_to_repeat_it(own_service: Service) -> None:
+    own_service.start()
+    pid = own_service.redis_server.pid
+    assert pid is not None
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        refused = own_service.command("publish", "Perhaps")
+    finally:
+        os.kill(pid, signal.SIGCONT)
+    assert refused.returncode == 1
+    assert "is not known" in refused.stderr
+    item_id = refused.stderr.rstrip().rpartition("--id ")[2]
+    own_service.wait_ready()
+    again = own_service.command("publish", "Perhaps", "--id", item_id)
+    assert (again.returncode, item_id in again.stdout) == (0, True), again.stderr
+    lines = own_service.http.get("/v1/editions/en/ticker").json()["items"]
+    assert [line["id"] for line in lines] == [item_id]

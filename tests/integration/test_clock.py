@@ -12,6 +12,7 @@ from service.domain.instant import format_ms
 from service.domain.lifecycle import Entry
 from service.store.keys import CLOCK_LEASE, Keys
 from tests.integration.harness import Service, now_ms, until
+from workers.clock import MOST_WAKEUPS
 
 
 def ms_of(text: str) -> int:
@@ -138,3 +139,37 @@ def test_worker_and_clock_end_at_once_when_told_to(own_service: Service) -> None
     assert own_service.stop("worker") == 0
     assert own_service.stop("clock") == 0
     print(f"both ended within {time.monotonic() - started:.2f} s")
+
+
+def test_readers_of_a_service_that_never_heard_a_clock_are_told_so(own_service: Service) -> None:
+    own_service.start("web", "worker", ready=False)
+    until(lambda: ticker_is_loaded(own_service), "the ticker")
+    with own_service.screen() as screen:
+        assert screen.next()["type"] == "snapshot"
+        assert screen.find(lambda message: message["type"] == "behind")["since"]
+        parts = own_service.http.get("/readyz").json()["parts"]
+        assert parts["clock"]["why"] == "no clock leads"
+        assert "no beat is heard of" in parts["feed"]["why"]
+        assert "why" not in parts["redis"]
+
+
+def test_wake_ups_that_nobody_takes_do_not_pile_up(own_service: Service) -> None:
+    own_service.start()
+    own_service.stop("worker")
+    queue = "rq:queue:breaking"
+    own_service.redis.rpush(queue, *(f"waiting-{number}" for number in range(MOST_WAKEUPS + 5)))
+    made = own_service.http.post("/v1/items", json={"edition": "en", "headline": "Waits"})
+    assert made.status_code == 202
+    before = own_service.redis.llen(queue)
+    until(lambda: own_service.log("clock").count("waited too long"), "the clock to say that it waits too long")
+    until(lambda: own_service.http.get("/readyz").json()["parts"]["outbox"].get("why"), "readiness to say so", 60)
+    # Ten seconds of sweeps: at the most a canary's wake-up in each edition has come.
+    assert own_service.redis.llen(queue) <= before + 3
+    assert own_service.log("clock").count("waited too long") <= 3 * 2
+
+
+def ticker_is_loaded(service: Service) -> bool:
+    try:
+        return service.http.get("/v1/editions/en/ticker").status_code == 200
+    except httpx.TransportError:
+        return False

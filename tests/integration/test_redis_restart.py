@@ -9,8 +9,10 @@ from collections.abc import Iterator
 import httpx
 import pytest
 
+from service.domain.instant import format_ms
 from service.store.keys import Keys
-from tests.integration.harness import Screen, Service, until
+from service.web.pages import words_of
+from tests.integration.harness import Screen, Service, now_ms, until
 
 
 @pytest.fixture
@@ -81,9 +83,18 @@ def test_readers_are_told_that_they_are_behind_and_when_it_is_over(running: Serv
     with running.screen() as screen:
         screen.next()
         os.kill(pid, signal.SIGSTOP)
+        stopped = format_ms(now_ms() + 100)
         try:
             behind = screen.find(lambda message: message["type"] == "behind")
-            assert behind["since"]
+            assert behind["since"] <= stopped, "since the last news was heard, not since that was noticed"
+            ticker = running.http.get("/v1/editions/en/ticker")
+            page = running.http.get("/?edition=en").text
+            assert ticker.headers["stoppress-behind"] == behind["since"]
+            assert f'data-as-of="{behind["since"]}"' in page
+            assert (
+                f'data-state="behind">{words_of("en").behind.replace("{time}", behind["since"][11:16] + " UTC")}<'
+                in page
+            )
             until(lambda: not running.is_ready(), "/readyz to say that the process is not ready")
         finally:
             os.kill(pid, signal.SIGCONT)

@@ -173,7 +173,7 @@ def test_it_says_where_everything_is_and_ctrl_c_leaves_no_process(start: Start, 
     up.wait_until_running()
     assert len(up.family) >= 6, "guard, Redis, web and its child, a shell and its sleep"
     port = int(up.wait_for(r"ticker page   http://127\.0\.0\.1:(\d+)/\n")[1])
-    assert f"API           http://127.0.0.1:{port}/v1/\n" in up.output
+    assert f"API           http://127.0.0.1:{port}/v1/editions\n" in up.output
     assert "every item is kept in ./data." in up.output
     assert "API key       data/admin.key\n" in up.output
     assert re.search(rf"STOPPRESS_PORT={port} \S+/stoppress publish ", up.output)

@@ -177,3 +177,35 @@ def test_a_worker_that_stops_empties_the_outboxes_first(own_service: Service) ->
     assert worker.wait(20) == 0
     assert own_service.redis.llen(Keys.of("en").outbox) == 0
     assert own_service.redis.xlen(Keys.of("en").log) == 1
+
+
+# A worker that is told to stop at an instant at which RQ's own would not notice.
+TOLD = """
+import os, signal, sys
+import workers.__main__ as process
+
+instant = sys.argv[1]
+dequeue = process.BreakingWorker.dequeue_job_and_maintain_ttl
+
+def told(self, *arguments):
+    # After the look whether it was asked to stop, before the wait for a job.
+    self._state = "busy" if instant == "busy" else "idle"
+    try:
+        os.kill(os.getpid(), signal.SIGTERM)
+    except Exception:
+        pass  # as the logging module swallows what is raised while it writes
+    return dequeue(self, *arguments)
+
+process.BreakingWorker.dequeue_job_and_maintain_ttl = told
+sys.exit(process.main(["breaking"]))
+"""
+
+
+@pytest.mark.parametrize("instant", ["busy", "swallowed"])
+def test_a_worker_that_is_told_to_stop_at_an_unlucky_instant_stops(own_service: Service, instant: str) -> None:
+    told = subprocess.run(
+        [sys.executable, "-c", TOLD, instant], env=own_service.env(), capture_output=True, timeout=30, check=False
+    )
+    assert told.returncode == 0, told.stderr.decode()
+    assert b"worker stopped" in told.stderr
+    assert b"Traceback" not in told.stderr

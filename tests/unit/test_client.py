@@ -16,6 +16,7 @@ from service import client
 from service.client import Lines, Status, follow
 from service.domain.frames import Message
 from service.errors import StoppressError
+from service.tail import described
 
 SNAPSHOT = json.dumps({"type": "snapshot", "edition": "en", "cursor": "e.1", "items": []})
 
@@ -187,3 +188,21 @@ def test_a_silent_connection_is_given_up(waits: Waits, monkeypatch: pytest.Monke
     monkeypatch.setattr(client, "SILENCE_SECONDS", 0.2)
     with service(stays()) as (url, _):
         assert reconnects(url, 1)[0].startswith("nothing heard for 0.2 s")
+
+
+def test_a_reader_that_was_behind_is_told_when_it_is_live_again(waits: Waits) -> None:
+    def act(connection: ServerConnection) -> None:
+        beat = {"type": "beat", "cursor": "e.1", "at": "2026-11-25T03:00:00.000Z"}
+        connection.send(json.dumps(beat))
+        connection.send(json.dumps({"type": "behind", "since": "2026-11-25T02:59:00.000Z"}))
+        connection.send(json.dumps(beat))
+        connection.send(json.dumps(beat))
+
+    with service(act) as (url, _):
+        told = (each for each in follow(url, "en", [], Lines(10)) if isinstance(each, Status))
+        said = [(each.state, each.detail) for each in islice(told, 4)]
+    assert said[:3] == [("live", ""), ("behind", "2026-11-25T02:59:00.000Z"), ("live", "again")]
+    assert said[3][0] == "reconnecting"
+    text = described(Status("live", "again"))
+    assert text is not None
+    assert text.plain.endswith("live again")

@@ -5,29 +5,7 @@
 -- ARGV  1 how many at most  2 how many changes the log keeps  3 a new epoch, should there be none
 --       4 the news channel  5 PUBLISH or SPUBLISH  6 an epoch for a log of another primary, or "" (there is one only)
 -- Returns  {how many still wait, "<seq> <version> <accepted ms> <id>", …}
-local epoch = redis.call('HGET', KEYS[3], 'epoch')
-if not epoch then
-  -- A log without its epoch is a remnant: nobody's cursor can refer to it, and its places would be others' soon.
-  epoch = ARGV[3]
-  redis.call('DEL', KEYS[2], KEYS[5])
-  redis.call('HSET', KEYS[3], 'epoch', epoch, 'seq', 0, 'floor', 0)
-end
-
--- Another primary may not have what this log's readers have seen already: the log starts over for them (renew.lua).
-if ARGV[6] ~= '' then
-  local info = redis.pcall('INFO', 'replication')
-  local primary = type(info) == 'string' and string.match(info, 'master_replid:(%x+)')
-  local before = redis.call('HGET', KEYS[3], 'primary')
-  if primary and primary ~= before then
-    if before then
-      epoch = ARGV[6]
-      redis.call('DEL', KEYS[2])
-      redis.call('HSET', KEYS[3], 'epoch', epoch, 'floor', redis.call('HGET', KEYS[3], 'seq'))
-    end
-    redis.call('HSET', KEYS[3], 'primary', primary)
-  end
-end
-
+local epoch = current_epoch(KEYS[3], KEYS[2], KEYS[5], ARGV[3], ARGV[6])
 local entries = redis.call('LPOP', KEYS[1], ARGV[1])
 if not entries then return {0} end
 local seq = tonumber(redis.call('HGET', KEYS[3], 'seq'))
