@@ -5,6 +5,10 @@ The web layer renders these as RFC 9457 problem details; the command line prints
 
 from typing import Any, ClassVar
 
+# How a caller goes on after a refusal; the second where something may have happened all the same.
+REPEAT = "sending it again with the same id or Idempotency-Key is safe"
+NOT_KNOWN = f"Whether this was accepted is not known; {REPEAT}"
+
 
 class StoppressError(Exception):
     """A refusal or failure that the caller is told about.

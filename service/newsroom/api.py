@@ -18,6 +18,7 @@ from service.domain.instant import parse_ms
 from service.domain.item import Change, Draft, Reason, new_id
 from service.domain.lifecycle import ACTIONS, Record, State
 from service.errors import (
+    NOT_KNOWN,
     InvalidFieldError,
     MalformedError,
     NotFoundError,
@@ -163,11 +164,7 @@ async def in_thread(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs)
         # One that has not begun never will; one that has ends by its own time-outs, and nobody asks how.
         task.cancel()
         task.add_done_callback(lambda late: late.cancelled() or late.exception())
-        raise UnavailableError(
-            "expected Redis to answer in time: it does not. Whether this was accepted is not known; "
-            "sending it again with the same id or Idempotency-Key is safe",
-            retry_after=2,
-        )
+        raise UnavailableError(f"expected Redis to answer in time: it does not. {NOT_KNOWN}", retry_after=2)
     return task.result()
 
 

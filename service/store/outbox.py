@@ -18,7 +18,15 @@ from rq import Queue
 from rq.serializers import JSONSerializer
 
 from service.domain.lifecycle import Decision, Entry
-from service.errors import ConflictError, KeyReusedError, StaleError, TakenError, UnavailableError, UnconfirmedError
+from service.errors import (
+    NOT_KNOWN,
+    ConflictError,
+    KeyReusedError,
+    StaleError,
+    TakenError,
+    UnavailableError,
+    UnconfirmedError,
+)
 from service.store.audit import KEPT, AuditEntry
 from service.store.connect import Store, of_edition
 from service.store.keys import Keys, idempotency
@@ -198,8 +206,7 @@ class Outbox:
         redis = of_edition(self._redis, edition)
         if not confirm_script.spread(redis, names, [accepted.id, accepted.rev, step], self._wait_replicas):
             raise UnconfirmedError(
-                "expected the new primary of Redis to have this: a failover may have lost it. Whether it was accepted "
-                "is not known; sending it again with the same id or Idempotency-Key is safe",
+                f"expected the new primary of Redis to have this: a failover may have lost it. {NOT_KNOWN}",
                 retry_after=2,
             )
 

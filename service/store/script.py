@@ -10,7 +10,7 @@ from redis.asyncio import Redis as AsyncRedis
 from redis.client import Pipeline
 from redis.exceptions import NoScriptError
 
-from service.errors import UnconfirmedError
+from service.errors import NOT_KNOWN, UnconfirmedError
 
 # How long the replicas may take to say that they have a change: with the rest, less than the two seconds of an answer.
 REPLICAS_MS = 1_000
@@ -56,8 +56,8 @@ class Script:
                 raise each
         if reached < replicas:
             raise UnconfirmedError(
-                f"expected {replicas} replicas of Redis to have this within {REPLICAS_MS} ms, got {reached}. Whether "
-                "it was accepted is not known; sending it again with the same id or Idempotency-Key is safe",
+                f"expected {replicas} replicas of Redis to have this within {REPLICAS_MS} ms, got {reached}. "
+                f"{NOT_KNOWN}",
                 retry_after=2,
             )
         return answer

@@ -7,7 +7,15 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.routing import Match, Route
 
-from service.errors import MethodError, NotFoundError, StoppressError, UnauthenticatedError, UnavailableError
+from service.errors import (
+    NOT_KNOWN,
+    REPEAT,
+    MethodError,
+    NotFoundError,
+    StoppressError,
+    UnauthenticatedError,
+    UnavailableError,
+)
 from service.store.outage import refusal
 from service.web.pages import render_problem
 
@@ -41,13 +49,11 @@ async def unreachable(request: Request, error: Exception) -> Response:
     """Answer when Redis does not: nothing is said to be accepted that may not be."""
     log.warning("redis unavailable", path=request.url.path, error=str(error) or type(error).__name__)
     why = refusal(error)
-    known = (
-        f"expected Redis to take this: {why}. Nothing was accepted"
-        if why is not None
-        else "expected Redis to answer: it does not. Whether this was accepted is not known"
-    )
-    again = "sending it again with the same id or Idempotency-Key is safe"
-    return problem(UnavailableError(f"{known}; {again}", retry_after=2))
+    if why is not None:
+        detail = f"expected Redis to take this: {why}. Nothing was accepted; {REPEAT}"
+    else:
+        detail = f"expected Redis to answer: it does not. {NOT_KNOWN}"
+    return problem(UnavailableError(detail, retry_after=2))
 
 
 async def not_routed(request: Request, error: Exception) -> Response:
