@@ -79,6 +79,8 @@ class Newsroom:
             self._play(Api(service.base_url, service.admin_key))
             self._say("That was the demonstration. The service runs on: open the ticker page, or press Ctrl-C.")
         except StoppressError as error:
+            if service.stopping():
+                return
             self._say(f"The demonstration failed: {error.detail}")
             self.status = 1
         if self._once or self.status:

@@ -15,7 +15,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from types import FrameType
@@ -50,6 +50,8 @@ class Running:
     base_url: str
     admin_key: str
     redis_url: str
+    # Whether the end was asked for: then calls fail, and nobody needs to hear of that.
+    stopping: Callable[[], bool] = field(repr=False)
 
 
 def up(
@@ -335,7 +337,12 @@ class Crew:
         self._write(_greeting(self._settings, self._port, base_url, keeps=self._keeps))
         if self._then is not None:
             redis_url = self._child_env["STOPPRESS_REDIS_URL"]
-            running = Running(base_url=base_url, admin_key=self._admin_key, redis_url=redis_url)
+            running = Running(
+                base_url=base_url,
+                admin_key=self._admin_key,
+                redis_url=redis_url,
+                stopping=lambda: self._asked_to_stop is not None,
+            )
             # What it raises is printed by threading.excepthook, and the service goes on.
             threading.Thread(target=self._then, args=(running,), name="then", daemon=True).start()
 
