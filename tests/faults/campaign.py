@@ -15,7 +15,7 @@ import httpx
 from redis.exceptions import RedisError
 
 from service.store.keys import Keys
-from tests.faults.editors import REGIONS, SECTIONS, Editor
+from tests.faults.editors import DEEDS, REGIONS, SECTIONS, Editor
 from tests.faults.faults import FAULTS, Fault, Stage
 from tests.faults.mutant import BUGS
 from tests.faults.oracle import History, Ledger, Oracle, Selection
@@ -88,7 +88,7 @@ def _times(taken: list[float]) -> str:
 
 
 class Campaign:
-    """One campaign on one service."""
+    """One campaign on one service; `bug` is one of `mutant.BUGS`, `without` names deeds that editors do not do."""
 
     def __init__(
         self,
@@ -101,6 +101,7 @@ class Campaign:
         pace_seconds: float = 0.08,
         faults: Mapping[Fault, int] = FAULTS,
         bug: str | None = None,
+        without: frozenset[str] = frozenset(),
     ) -> None:
         self._folder = folder
         self._seconds = seconds
@@ -109,6 +110,7 @@ class Campaign:
         self._pace = pace_seconds
         self._kinds = faults
         self._bug = bug
+        self._deeds = {deed: often for deed, often in DEEDS.items() if deed not in without}
         self._chance = random.Random(seed)
         self._ports = [free_port(), free_port()]
         self._working = asyncio.Event()
@@ -244,10 +246,12 @@ class Campaign:
             await self._until(empty, "the outboxes to be empty")
         except AssertionError:
             self.oracle.bad("lost", "changes are left in an outbox, and nobody takes them")
+        # All of them together have that long; whoever comes after the time is looked at all the same.
+        ends = time.monotonic() + DEADLINE_SECONDS
         for reader in readers:
-            await self._settled(reader, http)
+            await self._settled(reader, http, max(0.5, ends - time.monotonic()))
 
-    async def _settled(self, reader: Reader, http: httpx.AsyncClient) -> None:
+    async def _settled(self, reader: Reader, http: httpx.AsyncClient, seconds: float) -> None:
         """Wait until a reader shows what a fresh snapshot of each process shows (state + changes = fresh state)."""
         history = reader.history
         shown: list[object] = []
@@ -264,7 +268,7 @@ class Campaign:
             return True
 
         try:
-            await self._until(equal, "a reader to show what a fresh snapshot shows")
+            await self._until(equal, "a reader to show what a fresh snapshot shows", seconds)
         except AssertionError:
             self.oracle.bad("wrong in the end", f"{history.name}: shows {_brief(shown)}, a snapshot {_brief(fresh)}")
 
@@ -305,7 +309,7 @@ class Campaign:
     def _editor(self, number: int) -> Editor:
         urls = [f"http://127.0.0.1:{port}" for port in self._ports]
         chance = random.Random(self._chance.random())
-        return Editor(f"editor{number}", urls, EDITIONS, self.ledger, chance, self._pace, self._working)
+        return Editor(f"editor{number}", urls, EDITIONS, self.ledger, chance, self._pace, self._working, self._deeds)
 
     async def _ready(self, http: httpx.AsyncClient) -> bool:
         try:
@@ -314,10 +318,10 @@ class Campaign:
             return False
         return all(answer.status_code == 200 for answer in answers)
 
-    async def _until(self, look: Callable[[], Awaitable[bool]], what: str) -> None:
-        ends = time.monotonic() + DEADLINE_SECONDS
+    async def _until(self, look: Callable[[], Awaitable[bool]], what: str, seconds: float = DEADLINE_SECONDS) -> None:
+        ends = time.monotonic() + seconds
         while not await look():
-            assert time.monotonic() < ends, f"waited {DEADLINE_SECONDS:g} s in vain for {what}"
+            assert time.monotonic() < ends, f"waited {seconds:g} s in vain for {what}"
             await asyncio.sleep(0.02)
 
 

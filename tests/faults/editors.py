@@ -54,6 +54,7 @@ class Editor:
     chance: random.Random
     pace_seconds: float
     working: asyncio.Event
+    deeds: dict[str, int]
     lines: list[Line] = field(default_factory=list)
     # When the latest call that was answered with yes began, for each edition (monotonic).
     answered: dict[str, float] = field(default_factory=dict)
@@ -75,7 +76,7 @@ class Editor:
                 await asyncio.sleep(self.chance.expovariate(1 / self.pace_seconds))
 
     async def _deed(self, http: httpx.AsyncClient) -> None:
-        deed = self.chance.choices(list(DEEDS), list(DEEDS.values()))[0]
+        deed = self.chance.choices(list(self.deeds), list(self.deeds.values()))[0]
         if deed in ("create", "embargo", "expiring") or len(self.lines) < 5:
             await self._create(http, deed)
             return

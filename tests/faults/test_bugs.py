@@ -18,12 +18,15 @@ SHOWS = {
     "ignores the beat": ({faults.deafen: 1}, {"silent"}),
 }
 SECONDS = 6.0
+OF_THE_CLOCK = ("embargo", "expiring")
 
 
 @pytest.mark.parametrize("name", BUGS)
 def test_a_bug_that_was_put_in_on_purpose_is_found(tmp_path: Path, name: str) -> None:
     kinds, found = SHOWS[name]
-    report = asyncio.run(Campaign(tmp_path, 5, SECONDS, readers=15, faults=kinds, bug=name).run())
+    # What falls due wakes a worker, too, and so heals a wake-up that was lost.
+    campaign = Campaign(tmp_path, 5, SECONDS, readers=15, faults=kinds, bug=name, without=frozenset(OF_THE_CLOCK))
+    report = asyncio.run(campaign.run())
     print(report.table())
     assert found & set(report.violations), report.table()
 
