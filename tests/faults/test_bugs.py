@@ -25,10 +25,18 @@ OF_THE_CLOCK = ("embargo", "expiring")
 def test_a_bug_that_was_put_in_on_purpose_is_found(tmp_path: Path, name: str) -> None:
     kinds, found = SHOWS[name]
     # What falls due wakes a worker, too, and so heals a wake-up that was lost.
-    campaign = Campaign(tmp_path, 5, SECONDS, readers=15, faults=kinds, bug=name, without=frozenset(OF_THE_CLOCK))
-    report = asyncio.run(campaign.run())
-    print(report.table())
-    assert found & set(report.violations), report.table()
+    without = frozenset(OF_THE_CLOCK)
+    tables = []
+    # A fault may come at an instant at which the service notices it by other means; not at three.
+    for seed in (5, 6, 7):
+        folder = tmp_path / str(seed)
+        folder.mkdir()
+        campaign = Campaign(folder, seed, SECONDS, readers=15, faults=kinds, bug=name, without=without)
+        report = asyncio.run(campaign.run())
+        if found & set(report.violations):
+            return
+        tables.append(report.table())
+    pytest.fail("\n\n".join(tables))
 
 
 def test_the_same_faults_without_a_bug_are_no_violation(tmp_path: Path) -> None:
