@@ -40,6 +40,8 @@ class Report:
     seed: int
     seconds: float
     faults: Counter[str] = field(default_factory=Counter)
+    # Those that the campaign was too short for.
+    untried: list[str] = field(default_factory=list)
     recoveries: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
     accepted: int = 0
     readers: Counter[str] = field(default_factory=Counter)
@@ -56,6 +58,8 @@ class Report:
             rows.append(f"{name.replace('_', ' '):<28}{count:>7}" + _times(self.recoveries[name]))
         every = [each for taken in self.recoveries.values() for each in taken]
         rows.append(f"{'all':<28}{self.faults.total():>7}" + _times(every))
+        if self.untried:
+            rows.append(f"too short to try: {', '.join(name.replace('_', ' ') for name in self.untried)}")
         broken = self.violations
         silent = broken["silent"] + broken["not recovered"]
         others = {kind: count for kind, count in broken.items() if kind not in COUNTED}
@@ -275,6 +279,7 @@ class Campaign:
     def _tally(self, readers: list[Reader], editors: list[Editor]) -> None:
         self.oracle.judge()
         report = self.report
+        report.untried = [fault.__name__ for fault in self._kinds if fault.__name__ not in report.faults]
         report.accepted = sum(editor.accepted for editor in editors)
         report.refusals = [seconds for editor in editors for _, seconds in editor.refusals]
         report.readers = Counter(reader.kind for reader in readers)

@@ -181,6 +181,17 @@ class History:
         return lines[::-1][:size]
 
 
+def go_on(publishers: list[Publisher], before: list[int], what: str, seconds: float) -> None:
+    """Wait until each has had more lines accepted than `before`, and stop them all."""
+    until(
+        lambda: all(len(each.accepted) > count + 5 for each, count in zip(publishers, before, strict=True)),
+        what,
+        seconds,
+    )
+    for publisher in publishers:
+        publisher.finish()
+
+
 def check_histories(service: Service, publishers: list[Publisher], followers: list[Follower], size: int) -> None:
     """Wait for everyone to have everything that was accepted; then: nothing twice, in order, equal to a snapshot."""
     for follower in followers:

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar
@@ -289,3 +289,12 @@ class Service:
             close_timeout=0.5,
         ) as connection:
             yield Screen(connection)
+
+    @contextmanager
+    def screens(self, count: int) -> Iterator[list[Screen]]:
+        """Connect so many readers; each has read its snapshot."""
+        with ExitStack() as stack:
+            screens = [stack.enter_context(self.screen()) for _ in range(count)]
+            for screen in screens:
+                screen.next()
+            yield screens

@@ -14,7 +14,7 @@ from service.preflight import check_redis
 from service.settings import Settings
 from service.store.keys import Keys
 from tests.integration.engines import SECONDS, Cluster, Node, needs_redis_7
-from tests.integration.followers import Follower, Publisher, check_histories
+from tests.integration.followers import Follower, Publisher, check_histories, go_on
 from tests.integration.harness import Service, free_port, now_ms, until
 
 pytestmark = needs_redis_7
@@ -94,13 +94,7 @@ def test_a_shard_that_fails_over_is_the_only_one_behind(
         else:
             old.send(signal.SIGCONT)
         until(lambda: old.role() == "slave", "the old primary to be a replica", SECONDS)
-        until(
-            lambda: all(len(each.accepted) > count + 5 for each, count in zip(publishers, before, strict=True)),
-            "lines after the fault",
-            SECONDS,
-        )
-        for publisher in publishers:
-            publisher.finish()
+        go_on(publishers, before, "lines after the fault", SECONDS)
         check_histories(service, publishers, [each for group in followers.values() for each in group], SIZE)
         for code in set(CODES) - {hit}:
             for follower in followers[code]:
@@ -161,13 +155,7 @@ def test_an_edition_moves_to_another_shard_while_it_is_published(service: Servic
         move(cluster, key_slot(Keys.of("en").meta.encode()), source, target)
         until(lambda: cluster.primary("en", source) is target, "the old shard to know of the move", SECONDS)
         before = [len(each.accepted) for each in publishers]
-        until(
-            lambda: all(len(each.accepted) > count + 5 for each, count in zip(publishers, before, strict=True)),
-            "lines after the move",
-            SECONDS,
-        )
-        for publisher in publishers:
-            publisher.finish()
+        go_on(publishers, before, "lines after the move", SECONDS)
         check_histories(service, publishers, [each for group in followers.values() for each in group], SIZE)
         for code in ("it", "ar"):
             assert not any(each.of_type("behind") for each in followers[code])

@@ -1,7 +1,6 @@
 """Hops: one line in the log per change and process, from the editor to the last reader."""
 
 import json
-from contextlib import ExitStack
 from datetime import datetime
 from typing import Any
 
@@ -21,10 +20,7 @@ def wait_for(service: Service, process: str, event: str, item_id: str, count: in
 
 
 def test_each_change_leaves_one_line_with_its_hops(service: Service) -> None:
-    with ExitStack() as stack:
-        screens = [stack.enter_context(service.screen()) for _ in range(3)]
-        for screen in screens:
-            screen.next()
+    with service.screens(3) as screens:
         made = service.publish("On its way")
         for screen in screens:
             screen.item(made["id"])

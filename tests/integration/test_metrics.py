@@ -4,7 +4,6 @@ import json
 import os
 import re
 import signal
-from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -72,10 +71,7 @@ def children(service: Service) -> list[int]:
 
 def test_a_scrape_has_every_family_and_counts_what_happens(service: Service) -> None:
     before = scrape(service)
-    with ExitStack() as stack:
-        screens = [stack.enter_context(service.screen()) for _ in range(3)]
-        for screen in screens:
-            screen.next()
+    with service.screens(3) as screens:
         made = service.publish("Counted")
         for screen in screens:
             screen.item(made["id"])
@@ -181,10 +177,7 @@ def test_loopback_that_is_not_trusted_needs_a_key(own_service: Service) -> None:
 
 def test_a_scrape_tells_of_every_process_and_forgets_only_the_gauges_of_one_that_dies(pair: Service) -> None:
     pair.may_fail.add("web")
-    with ExitStack() as stack:
-        screens = [stack.enter_context(pair.screen()) for _ in range(12)]
-        for screen in screens:
-            screen.next()
+    with pair.screens(12) as screens:
         made = pair.publish("To both")
         for screen in screens:
             screen.item(made["id"])

@@ -15,7 +15,7 @@ from service.store.connect import blocking
 from service.store.keys import Keys
 from service.store.primary import LOOK_SECONDS
 from tests.integration.engines import SECONDS, Node, Sentinels, needs_redis_7
-from tests.integration.followers import Follower, History, Publisher, check_histories
+from tests.integration.followers import Follower, History, Publisher, check_histories, go_on
 from tests.integration.harness import Service, free_port, until
 
 pytestmark = needs_redis_7
@@ -73,13 +73,7 @@ def test_a_primary_is_lost_under_load(service: Service, sentinels: Sentinels, fa
         else:
             old.send(signal.SIGCONT)
         replica_again(old)
-        until(
-            lambda: all(len(each.accepted) > count + 5 for each, count in zip(publishers, before, strict=True)),
-            "lines after the fault",
-            SECONDS,
-        )
-        for publisher in publishers:
-            publisher.finish()
+        go_on(publishers, before, "lines after the fault", SECONDS)
         check_histories(service, publishers, followers, SIZE)
         until(service.is_ready, "/readyz to say 200", SECONDS)
         for follower in followers:

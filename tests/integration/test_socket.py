@@ -6,7 +6,7 @@ import signal
 import socket
 import struct
 from collections.abc import Iterator
-from contextlib import ExitStack, suppress
+from contextlib import suppress
 from pathlib import Path
 
 import httpx
@@ -306,11 +306,8 @@ def test_a_stopped_process_sends_its_readers_away_and_ends(own_service: Service,
 @pytest.mark.parametrize("processes", ["1", "2"])
 def test_a_draining_process_answers_until_its_readers_have_left(own_service: Service, processes: str) -> None:
     own_service.start(drain_seconds="600", web_processes=processes)
-    with ExitStack() as stack:
-        # At least one is closed each second, so it takes as many seconds until they all have left.
-        screens = [stack.enter_context(own_service.screen()) for _ in range(30)]
-        for screen in screens:
-            screen.next()
+    # At least one is closed each second, so it takes as many seconds until they all have left.
+    with own_service.screens(30) as screens:
         own_service.processes["web"].terminate()
         for screen in screens:
             assert screen.find(lambda message: message["type"] == "notice")["retryIn"] == 600_000
