@@ -55,7 +55,8 @@ def described(message: Message | Status) -> Text | None:
         case Status(state=state, detail=detail):
             return Text.assemble((now, "dim"), (f"{state}: {detail}", STATES[state]))
         case Snapshot(items=items):
-            rows = [Text.assemble((now, "dim"), (f"{len(items)} lines on air", "dim"))]
+            lines = "1 line" if len(items) == 1 else f"{len(items)} lines"
+            rows = [Text.assemble((now, "dim"), (f"{lines} on air", "dim"))]
             rows += [Text.assemble((now, "dim"), line_of(item)) for item in reversed(items)]
             return Text("\n").join(rows)
         case ItemChanged(item=item):

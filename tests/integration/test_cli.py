@@ -133,6 +133,9 @@ def test_a_terminal_sees_a_line_its_correction_and_its_kill(service: Service) ->
         until(lambda: "Otra línea  [corrected: Un error]" in path.read_text(), "the correction")
         service.act(item_id, "kill")
         until(lambda: f"KILLED    {item_id}" in path.read_text(), "the kill")
+    service.publish("La única", edition="es")
+    with tail(service, "--plain", "--edition", "es") as path:
+        until(lambda: "1 line on air" in path.read_text(), "the first line")
 
 
 def test_a_script_goes_on_after_a_restart_and_misses_and_doubles_nothing(own_service: Service) -> None:
