@@ -28,10 +28,10 @@ PACE_SECONDS = 0.05
 
 
 class Readers:
-    """`bench.readers` in a process of its own."""
+    """`bench.stuck` in a process of its own."""
 
     def __init__(self, port: int) -> None:
-        command = [sys.executable, "-m", "bench.readers", str(port), str(READERS), str(STUCK)]
+        command = [sys.executable, "-m", "bench.stuck", str(port), str(READERS), str(STUCK)]
         self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         self._answer()
 
