@@ -19,6 +19,7 @@
 A line is the text `Line of `, and the moment at which its publishing began in ns since 1970, somewhere in a text frame.
 """
 
+import contextlib
 import errno
 import heapq
 import json
@@ -388,10 +389,8 @@ class Crowd:
 
 def send(reader: Reader, opcode: int, payload: bytes) -> None:
     """Send a short frame; one that does not fit has no reader who misses it."""
-    try:
+    with contextlib.suppress(OSError):
         reader.socket.send(bytes((0x80 | opcode, 0x80 | len(payload))) + MASK + payload)
-    except OSError:
-        pass
 
 
 def times(taken: list[int]) -> dict[str, float | None]:
