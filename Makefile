@@ -1,13 +1,14 @@
 # make run    the whole service on this machine     make demo   the same with a newsroom at work
 # make test   every test                             make check  format, lint, types
-# make bench  the figures                            make lock   renew the locked versions
+# make bench  the figures                            make peers  npm's packages that the figures stand beside
+# make lock   renew the locked versions
 # make faults a campaign of faults: ARGS="--seconds 600 --seed 1"
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet
 
-.PHONY: run demo test check format lock clean bench faults
+.PHONY: run demo test check format lock clean bench peers faults
 run: $(VENV)/.run
 	@exec $(BIN)/stoppress up
 
@@ -25,6 +26,10 @@ format: $(VENV)/.dev
 
 bench: $(VENV)/.dev
 	@$(BIN)/python -m bench
+
+# Versions are locked; what else the peers need, bench/README.md says.
+peers:
+	@cd bench/peers/node && npm ci --ignore-scripts --no-audit --no-fund
 
 faults: $(VENV)/.dev
 	@$(BIN)/python -m tests.faults $(ARGS)

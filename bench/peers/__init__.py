@@ -38,6 +38,8 @@ class Peer:
     path = "/"
     # What a reader sends right after its handshake was accepted.
     after = b""
+    # How many handshakes may be under way at once; some refuse more.
+    in_flight = 200
     port = 0
 
     def __init__(self) -> None:
@@ -183,7 +185,7 @@ def free_port() -> int:
 
 
 def lacks(what: dict[str, str], install: str) -> str | None:
-    """Say what is missing, of these files by what they are, and how to install it; bare names are looked for in PATH."""
+    """Say which of the files is missing, by its name for people, and how to install it; PATH is looked through."""
     gone = [name for file, name in what.items() if shutil.which(file) is None and not Path(file).exists()]
     return f"{', '.join(gone)} missing: {install}" if gone else None
 
@@ -218,7 +220,7 @@ def _peers() -> "tuple[Peer, ...]":
 
 
 def __getattr__(name: str) -> tuple[Peer, ...]:
-    """Give `PEERS`, one of each in table order: not before it is asked for, or `-m bench.peers.X` would import X twice."""
+    """Give `PEERS`, one of each in table order: only when asked for, or `-m bench.peers.X` would import X twice."""
     if name == "PEERS":
         return _peers()
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

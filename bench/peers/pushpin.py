@@ -5,7 +5,9 @@ Pushpin keeps it from then on. Debian's Pushpin asks the origin through zurl, wh
 packaged one refuses loopback.
 
 Its limits are raised: as it comes, `message_rate` (2,500 deliveries a second) and `message_hwm` (25,000 waiting, more
-are dropped) would make 5,000 readers wait two seconds for a line, and lose lines of a burst.
+are dropped) would make 5,000 readers wait two seconds for a line, and lose lines of a burst. Of handshakes it holds
+100 or so for the origin and answers 502 to more, which no setting changes: open at most `in_flight` of them at once.
+A reader's subscription comes into force a moment after its snapshot: what is published in between does not reach it.
 """
 
 import asyncio
@@ -73,6 +75,7 @@ out_hwm={most}
 
 class Pushpin(Peer):
     name = "Pushpin"
+    in_flight = 50
     control: HTTPConnection | None = None
 
     def missing(self) -> str | None:
