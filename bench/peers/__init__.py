@@ -50,7 +50,7 @@ class Peer:
         return None
 
     def start(self, port: int, snapshot: bytes, folder: Path, core: int) -> None:
-        """Start it on a core, and wait until it takes readers."""
+        """Start it on a core, and wait until it takes readers. The folder's path is short, since sockets lie in it."""
         raise NotImplementedError
 
     def handshake(self) -> bytes:
