@@ -1,7 +1,7 @@
 """Floor: the least that a server can do, a bare loop of `send()`.
 
-Where there is a C compiler, one in C takes its place. It answers any handshake with the acceptance and the snapshot in
-one write, and never reads a reader again but to see it go. It is controlled as `bench.peers` says.
+Where there is a C compiler, `floor.c` takes this one's place. It answers any handshake with the acceptance and the
+snapshot in one write, and never reads a reader again but to see it go. It is controlled as `bench.peers` says.
 """
 
 import base64
@@ -12,7 +12,8 @@ import socket
 import sys
 from pathlib import Path
 
-from bench.peers import PythonPeer
+from bench.crowd import compiled
+from bench.peers import Controlled
 from bench.peers.control import listening
 from service.domain import frames
 
@@ -20,8 +21,18 @@ KEY = re.compile(rb"(?i)\r\nSec-WebSocket-Key:[ \t]*(\S+)")
 GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"  # RFC 6455, section 1.3
 
 
-class Floor(PythonPeer):
-    name = "bare send() loop in Python"
+class Floor(Controlled):
+    """`floor.c` where there is a compiler, else this file."""
+
+    name = "bare send() loop"
+
+    def start(self, port: int, snapshot: bytes, folder: Path, core: int) -> None:
+        self.program = compiled("floor", folder)
+        self.name = f"bare send() loop in {'C' if self.program else 'Python'}"
+        super().start(port, snapshot, folder, core)
+
+    def command(self) -> list[str]:
+        return [str(self.program)] if self.program else [sys.executable, "-m", "bench.floor"]
 
 
 class Server:

@@ -1,5 +1,6 @@
 """Audience: the readers of one edition, in groups that get the same bytes. The Hub writes to them."""
 
+from array import array
 from collections import Counter
 from typing import TYPE_CHECKING
 
@@ -16,8 +17,10 @@ class Group:
     """The readers of one selection: they share every byte."""
 
     __slots__ = (
+        "_row",
         "acked",
         "audience",
+        "losses",
         "members",
         "pending_snapshot",
         "selection",
@@ -30,13 +33,39 @@ class Group:
         self.audience = audience
         self.selection = selection
         # Those that are at the audience's `passed`; early and lagging ones are not among them.
-        self.members: set[Reader] = set()
+        self.members: dict[Reader, None] = {}
+        # How often a member was lost, or could not be written to.
+        self.losses = 0
+        self._row: tuple[list[Reader], array[int]] | None = None
         self.size = 0
         # How many readers have confirmed up to which seq.
         self.acked: Counter[int] = Counter()
         self.pending_snapshot = False
         self.snapshot_at = ("", -1)
         self.snapshot_frame = b""
+
+    def add(self, reader: "Reader") -> None:
+        """Take in a member."""
+        self.members[reader] = None
+        self._row = None
+
+    def discard(self, reader: "Reader") -> None:
+        """Let a member go, if it is one."""
+        if reader in self.members:
+            del self.members[reader]
+            self.lost()
+
+    def lost(self) -> None:
+        """A member may not be written to any more: its socket is full, or will be closed."""
+        self.losses += 1
+        self._row = None
+
+    def row(self) -> "tuple[list[Reader], array[int]]":
+        """The members and, in the same order, their sockets (-1: write by the transport); made once per change."""
+        if self._row is None:
+            readers = list(self.members)
+            self._row = readers, array("i", [reader.fd for reader in readers])
+        return self._row
 
     def snapshot(self) -> bytes:
         """The finished frame with the whole ticker, made once per change."""

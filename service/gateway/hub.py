@@ -1,7 +1,7 @@
 """Hub: what the Feed hears, written to every reader. One per web process.
 
-A change is encoded once per selection and then is one `transport.write` per reader: no task, queue or coroutine each.
-Changes that arrive while a pass is running are joined, and the next pass writes them in one go. A reader whose
+A change is made ready once and then is one write per reader (`delivery.py`): no task, queue or coroutine each. Changes
+that arrive while a pass is running are joined, and the next pass writes them in one go. A reader whose
 transport is not drained is skipped, not queued for; it is brought up to date when it has drained.
 """
 
@@ -18,16 +18,13 @@ from service.domain.instant import format_ms
 from service.domain.ticker import Past, Ticker
 from service.gateway.audience import Audience, Group
 from service.gateway.counts import Counts
-from service.gateway.portion import Portion, portion, portions
+from service.gateway.delivery import Delivery
+from service.gateway.portion import portion
 from service.gateway.reader import Reader
 from service.gateway.replay import Replay
 from service.gateway.trail import Heard, Line, Trail
 from service.store.reach import Screens, Sheet
 
-# A pass gives the loop back after this long, so that handshakes and the Feed are not kept waiting.
-SLICE_SECONDS = 0.004
-# Looking at the clock costs as much as a third of a write; every so many writes is often enough.
-SLICE_WRITES = 64
 # Each reader gets a beat and a ping once in this many turns of the wheel, one turn a second.
 TURNS = 20
 # A reader that still has not drained after this many of its beats never will.
@@ -147,7 +144,7 @@ class Hub:
         audience.early.discard(reader)
         audience.lagging.discard(reader)
         group = reader.group
-        group.members.discard(reader)
+        group.discard(reader)
         group.size -= 1
         if reader.acked >= 0:
             self._unack(group, reader.acked)
@@ -298,67 +295,25 @@ class Hub:
         pending, audience.pending = audience.pending, []
         heard, audience.heard = audience.heard, {}
         restarted, audience.restarted = audience.restarted, False
-        # Every batch is made before the first write: readers that join meanwhile know this much already.
-        batches = []
-        for group in audience.groups.values():
-            batch = [] if restarted else portions(iter(pending), group.selection, base)
-            if restarted or group.pending_snapshot:
-                # It is enough by itself where what it follows would be long.
-                before = batch[0].data if len(batch) == 1 else b""
-                batch = [Portion(before + group.snapshot(), ticker.seq, last=True)]
-            group.pending_snapshot = False
-            if batch and group.members:
-                batches.append((batch, list(group.members)))
+        delivery = Delivery(audience, pending, base, self._skip, restarted=restarted)
         first_ms = time.time() * 1000
-        written = 0
-        for batch, readers in batches:
-            written += await self._write(audience, batch, readers, -1 if restarted else base)
+        for _ in delivery.run():
+            await asyncio.sleep(0)
+        self.counts.deliveries += delivery.written
         last_ms, lagging = time.time() * 1000, len(audience.lagging)
         for past in pending:
-            line = Line(ticker.edition.code, past, heard[past.seq], first_ms, last_ms, written, lagging)
+            line = Line(ticker.edition.code, past, heard[past.seq], first_ms, last_ms, delivery.written, lagging)
             self.trail.delivered(line)
         for reader in list(audience.early):
             self._settle(audience, reader)
 
-    async def _write(self, audience: Audience, batch: list[Portion], readers: list[Reader], base: int) -> int:
-        """Write to each; how many that were."""
-        ends = time.perf_counter() + SLICE_SECONDS
-        written = 0
-        (data, seq, _), *rest = batch
-        for reader in readers:
-            if reader.paused:
-                self._skip(audience, reader, base)
-                continue
-            try:
-                reader.transport.write(data)
-                if rest:
-                    self._write_rest(audience, reader, rest, seq)
-            except RuntimeError:
-                # uvloop says so when the handle is closed; one dead reader must not end the pass for the others.
-                reader.connection_lost(None)
-                continue
-            written += 1
-            if not written % SLICE_WRITES and time.perf_counter() > ends:
-                await asyncio.sleep(0)
-                ends = time.perf_counter() + SLICE_SECONDS
-        self.counts.deliveries += written
-        return written
-
-    def _write_rest(self, audience: Audience, reader: Reader, rest: list[Portion], seq: int) -> None:
-        """The later portions of a long burst; `seq` is where the first one went. Who does not take one is skipped."""
-        for each in rest:
-            if reader.paused:
-                self._skip(audience, reader, seq)
-                return
-            reader.transport.write(each.data)
-            seq = each.seq
-
-    def _skip(self, audience: Audience, reader: Reader, base: int) -> None:
-        if audience.restarted:
+    def _skip(self, reader: Reader, base: int) -> None:
+        """A member could not be written to: it stays where it was, at `base`."""
+        if reader.audience.restarted:
             base = -1  # the log started over while the pass was running: what it had is worth nothing now
         if reader.gone or reader.lagging or reader.closing:
             return
-        reader.group.members.discard(reader)
+        reader.group.discard(reader)
         self._lag(reader)
         reader.seq = base
 
@@ -380,12 +335,12 @@ class Hub:
         elif reader.seq < audience.passed:
             self.catch_up(reader)
         else:
-            reader.group.members.add(reader)
+            reader.group.add(reader)
 
     def _enrol(self, reader: Reader) -> None:
         audience = reader.audience
         if reader.seq == audience.passed and not audience.restarted:
-            reader.group.members.add(reader)
+            reader.group.add(reader)
         else:
             audience.early.add(reader)
             self._wake.set()

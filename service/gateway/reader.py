@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from websockets.exceptions import PayloadTooBig
 from websockets.frames import Frame, Opcode
@@ -31,6 +31,8 @@ class Writes(Protocol):
     """What a reader needs of its transport."""
 
     def set_protocol(self, protocol: asyncio.BaseProtocol) -> None: ...
+    def get_extra_info(self, name: str) -> Any: ...
+    def is_closing(self) -> bool: ...
     def write(self, data: bytes) -> None: ...
     def close(self) -> None: ...
     def abort(self) -> None: ...
@@ -48,7 +50,8 @@ class Reader(asyncio.Protocol):
     """A reader of one edition and selection.
 
     `seq` is where it is while it is early or lagging; members of a group are where the last pass got. `acked` is what
-    it has confirmed (-1: nothing). `paused` is true when nothing may be written: not drained, closing or gone.
+    it has confirmed (-1: nothing). `paused` is true when nothing may be written: not drained, closing or gone. `fd` is
+    its socket, which a pass writes to; -1 while nothing may be written, and where only the transport can (TLS, ASGI).
     """
 
     __slots__ = (
@@ -56,6 +59,7 @@ class Reader(asyncio.Protocol):
         "address",
         "audience",
         "closing",
+        "fd",
         "frames",
         "gone",
         "group",
@@ -76,6 +80,7 @@ class Reader(asyncio.Protocol):
         self.audience: Audience = group.audience
         self.group = group
         self.transport = transport
+        self.fd = -1
         self.seq = seq
         self.acked = -1
         self.address = address
@@ -182,18 +187,26 @@ class Reader(asyncio.Protocol):
         """Stop taking part; nothing is written from now on."""
         self.hub.left(self)
         self.paused = True
+        self._hide_socket()
         self.incoming = None
 
     def pause_writing(self) -> None:
         """Called by the transport as soon as it had to buffer: the limit is 0."""
         self.paused = True
+        self._hide_socket()
 
     def resume_writing(self) -> None:
         """Called by the transport when it has drained."""
         if self.closing or self.gone:
             return
         self.paused = False
+        self.fd = socket_of(self.transport)
         self.hub.drained(self)
+
+    def _hide_socket(self) -> None:
+        """Before the transport closes it: another connection may get the same number then."""
+        self.fd = -1
+        self.group.lost()
 
     def eof_received(self) -> bool:
         """Half-closed sockets are of no use to a reader."""
@@ -203,6 +216,18 @@ class Reader(asyncio.Protocol):
         self.gone = True
         self.leave()
         self.hub.gone(self)
+
+
+def socket_of(transport: Writes) -> int:
+    """The socket of a transport that does nothing but write to it; -1 where there is more to it.
+
+    It stays open until the protocol's `connection_lost` has returned (`test_adopt.py`), but not where that is over.
+    """
+    socket = transport.get_extra_info("socket")
+    if socket is None or transport.is_closing() or transport.get_extra_info("sslcontext") is not None:
+        return -1
+    number: int = socket.fileno()
+    return number
 
 
 def _one_frame(data: bytes) -> bool:

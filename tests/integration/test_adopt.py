@@ -4,11 +4,16 @@ import asyncio
 import gc
 import inspect
 import json
+import os
 import socket
+import struct
 import weakref
+from collections.abc import Callable
 from importlib.metadata import version
+from typing import Any
 
 import httpx
+import pytest
 import uvicorn
 import uvloop
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
@@ -131,3 +136,44 @@ def test_a_socket_elsewhere_is_refused_as_usual(service: Service) -> None:
 def test_only_the_readers_own_address_is_adopted() -> None:
     assert adopt.PATH.fullmatch(b"/v1/editions/en/socket")
     assert not adopt.PATH.fullmatch(b"/v1/editions/en/socket/more")
+
+
+@pytest.mark.parametrize("how", ["the peer closes", "the peer resets", "abort", "close", "close while full"])
+@pytest.mark.parametrize("loop_of", [uvloop.new_event_loop, asyncio.new_event_loop])
+def test_a_transports_socket_is_open_until_its_protocol_was_told_of_the_end(
+    how: str, loop_of: Callable[[], asyncio.AbstractEventLoop]
+) -> None:
+    """A pass writes to it past the transport: were it closed before, another connection might have its number."""
+
+    class Watcher(asyncio.Protocol):
+        def connection_made(self, transport: Any) -> None:
+            self.number = transport.get_extra_info("socket").fileno()
+            self.inode = os.fstat(self.number).st_ino
+            transport.set_write_buffer_limits(high=0)
+            if how.startswith("close"):
+                if how == "close while full":
+                    transport.write(bytes(1 << 24))
+                transport.close()
+            elif how == "abort":
+                transport.abort()
+            made.set_result(None)
+
+        def connection_lost(self, error: Exception | None) -> None:
+            told.set_result((self.inode, os.fstat(self.number).st_ino))
+
+    async def watch() -> None:
+        server = await asyncio.get_running_loop().create_server(Watcher, "127.0.0.1", 0)
+        with socket.create_connection(server.sockets[0].getsockname()) as peer:
+            await asyncio.wait_for(made, 10)
+            if how in ("the peer resets", "close while full"):
+                peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            if how in ("the peer closes", "the peer resets", "close while full"):
+                peer.close()
+            first, last = await asyncio.wait_for(told, 10)
+        assert first == last
+        server.close()
+
+    with asyncio.Runner(loop_factory=loop_of) as runner:
+        made: asyncio.Future[None] = runner.get_loop().create_future()
+        told: asyncio.Future[tuple[int, int]] = runner.get_loop().create_future()
+        runner.run(watch())

@@ -1,9 +1,13 @@
 """Hub: each reader gets each change once and in order, whatever comes between two writes of a pass.
 
-The transports are fakes that say when they are not drained, Redis is a list; all else is real, on a real loop.
+The transports and their sockets are fakes that say when they are full, Redis is a list; all else is real, on a real
+loop. A number that a socket had is given to the next one, as the kernel does.
 """
 
 import asyncio
+import errno
+import itertools
+import os
 import random
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -31,6 +35,7 @@ from service.domain.frames import (
 from service.domain.item import Item
 from service.domain.selection import EVERYTHING, Selection
 from service.domain.ticker import Past, Ticker, place
+from service.gateway import delivery as delivery_module
 from service.gateway import hub as hub_module
 from service.gateway import portion as portion_module
 from service.gateway import replay as replay_module
@@ -45,6 +50,9 @@ SIZE = 3
 # So small that histories run out of them.
 RING, CHUNK, LOG = 6, 4, 14
 WRITE = 600  # two lines
+# No file of this process has so high a number.
+SOCKETS = 1_000_000
+REAL_WRITE = os.write
 POLITICS = Selection(sections=frozenset({"politics"}))
 SELECTIONS = (EVERYTHING, POLITICS, Selection(regions=frozenset({"asia"})), Selection(urgency=2))
 
@@ -53,6 +61,16 @@ def masked(opcode: int, payload: bytes) -> bytes:
     """A client's frame (RFC 6455, section 5.2), with a mask of zeros."""
     assert len(payload) < 126
     return bytes((0x80 | opcode, 0x80 | len(payload), 0, 0, 0, 0)) + payload
+
+
+class Socket:
+    """What a transport says of its socket."""
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+
+    def fileno(self) -> int:
+        return self.number
 
 
 class Client:
@@ -68,6 +86,9 @@ class Client:
         # Whether its network takes nothing more; whether something waits in the buffer already.
         self.stuck = False
         self.full = False
+        # Some have a socket that can be written to; what it took of a write that goes on.
+        self.socket = world.open_socket(self) if world.dice.random() < 0.7 else None
+        self.half = b""
         self.writes: list[bytes] = []
         self.messages: list[Any] = []
         self.closed: Close | None = None
@@ -79,16 +100,40 @@ class Client:
         assert isinstance(protocol, Reader)
         self.reader = protocol
 
+    def get_extra_info(self, name: str) -> Any:
+        return self.socket if name == "socket" else None
+
+    def is_closing(self) -> bool:
+        return self.closed is not None
+
     def write(self, data: bytes) -> None:
         assert self.reader is not None
-        assert data, "an empty write costs a system call"
-        assert not self.full, "something was written to a reader that had not drained: its memory is not bounded"
-        assert self.closed is None, "something was written after the close frame"
+        self._accept(data)
+        data, self.half = self.half + data, b""
         self.writes.append(data)
         if self.stuck:
             self.full = True
             self.reader.pause_writing()
         self._parse(data)
+
+    def take(self, data: bytes) -> int:
+        """What the socket does with a write past the transport."""
+        self._accept(data)
+        assert not self.half, "something was written behind half a frame"
+        if self.stuck:
+            taken = self.world.dice.randrange(len(data))
+            if not taken:
+                raise BlockingIOError(errno.EAGAIN, "full")
+            self.half = data[:taken]
+            return taken
+        self.writes.append(data)
+        self._parse(data)
+        return len(data)
+
+    def _accept(self, data: bytes) -> None:
+        assert data, "an empty write costs a system call"
+        assert not self.full, "something was written to a reader that had not drained: its memory is not bounded"
+        assert self.closed is None, "something was written after the close frame"
 
     def close(self) -> None:
         self.vanish()
@@ -107,7 +152,13 @@ class Client:
 
     def vanish(self) -> None:
         assert self.reader is not None
-        asyncio.get_running_loop().call_soon(self.reader.connection_lost, None)
+        asyncio.get_running_loop().call_soon(self.lose)
+
+    def lose(self) -> None:
+        """The connection ends: the transport says so, then its socket's number is free."""
+        assert self.reader is not None
+        self.reader.connection_lost(None)
+        self.world.close_socket(self)
 
     def pong(self) -> None:
         assert self.reader is not None
@@ -192,6 +243,7 @@ class World:
         self.door = Door(Settings(), Editions({"en": self.edition}), self.hub)
         self.replay = replay
         self.clients: list[Client] = []
+        self.sockets: dict[int, Client] = {}
         self.begin(0)
         self.hear_all()
 
@@ -318,8 +370,26 @@ class World:
 
     def leave(self, client: Client) -> None:
         self.clients.remove(client)
-        assert client.reader is not None
-        client.reader.connection_lost(None)
+        client.lose()
+
+    # Their sockets.
+
+    def open_socket(self, client: Client) -> Socket:
+        number = next(number for number in itertools.count(SOCKETS) if number not in self.sockets)
+        self.sockets[number] = client
+        return Socket(number)
+
+    def close_socket(self, client: Client) -> None:
+        if client.socket is not None and self.sockets.get(client.socket.number) is client:
+            del self.sockets[client.socket.number]
+
+    def write(self, fd: int, data: bytes) -> int:
+        """Stands for `os.write`."""
+        if fd < SOCKETS:
+            return REAL_WRITE(fd, data)
+        if fd not in self.sockets:
+            raise OSError(errno.EBADF, "closed")
+        return self.sockets[fd].take(data)
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
@@ -371,8 +441,8 @@ class World:
 @pytest.fixture
 def slices(monkeypatch: pytest.MonkeyPatch) -> None:
     """A pass gives the loop back after each single write."""
-    monkeypatch.setattr(hub_module, "SLICE_SECONDS", -1.0)
-    monkeypatch.setattr(hub_module, "SLICE_WRITES", 1)
+    monkeypatch.setattr(delivery_module, "SLICE_SECONDS", -1.0)
+    monkeypatch.setattr(delivery_module, "SLICE_WRITES", 1)
 
 
 @pytest.fixture
@@ -386,6 +456,7 @@ def narrow(monkeypatch: pytest.MonkeyPatch) -> None:
 def world_of(monkeypatch: pytest.MonkeyPatch, seed: int = 0, turn_seconds: float = 3600.0) -> World:
     world = World(seed, turn_seconds)
     monkeypatch.setattr(replay_module.store, "replay", world.read_stream)
+    monkeypatch.setattr(os, "write", world.write)
     return world
 
 
