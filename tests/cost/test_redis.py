@@ -22,7 +22,7 @@ from tests.cost.budgets import check
 from tests.integration.harness import Service
 
 TIMES, MOST = 20, 80
-# The first ones load scripts and connect. More than `TIMES` where the machine is so busy that each had something beside it.
+# The first ones load scripts and connect. It is more than `TIMES` where a busy machine puts something beside each.
 WARM = 3
 QUEUE = f"rq:queue:{BREAKING}"
 
@@ -150,9 +150,11 @@ def test_a_correction(service: Service, editor: dict[str, str]) -> None:
 
 
 def test_a_kill(service: Service) -> None:
-    chief = service.add_key("chief", "chief") | {"prefer": "wait=10"}
-    lines = iter([service.publish()["id"] for _ in range(MOST)])
-    seen = cheapest(service, lambda: service.http.post(f"/v1/items/{next(lines)}/kill", json={}, headers=chief))
+    chief = service.add_key("chief", "chief")
+    body = {"edition": "en", "headline": "Not so"}
+    lines = iter([service.http.post("/v1/items", json=body, headers=chief).json()["id"] for _ in range(MOST)])
+    waiting = chief | {"prefer": "wait=10"}
+    seen = cheapest(service, lambda: service.http.post(f"/v1/items/{next(lines)}/kill", json={}, headers=waiting))
     _check("a kill: Redis", seen)
 
 
