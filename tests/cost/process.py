@@ -97,6 +97,15 @@ class Wire:
         return getattr(self._transport, name)
 
 
+class Wired(AdoptingProtocol):
+    """Adopts sockets with such a transport."""
+
+    def connection_made(self, transport: Any) -> None:
+        wire: Any = Wire(transport)
+        self.app_state["wires"].append(wire)
+        super().connection_made(wire)
+
+
 class Process:
     """A Hub with its Door behind a listening socket, and the other ends of its readers' connections.
 
@@ -104,7 +113,7 @@ class Process:
     """
 
     def __init__(self, *, bare: bool = False) -> None:
-        self.bare = bare
+        self._bare = bare
         self.wires: list[Wire] = []
         self.ticker = Ticker(EN)
         self.hub = Hub({"en": self.ticker}, Replay(None), turn_seconds=NEVER_SECONDS)  # type: ignore[arg-type]
@@ -117,21 +126,15 @@ class Process:
         self._config = uvicorn.Config(app=_nothing, http=AdoptingProtocol, ws="websockets-sansio", log_config=None)
         self._config.load()
         self._server = ServerState()
+        gateway = SimpleNamespace(door=self.door, hub=self.hub, arrivals=self.arrivals)
+        self._state = {"gateway": gateway, "wires": self.wires}
         self.ticker.load(EPOCH, 0, [])
         self.hub.restarted(self.ticker)
 
     def protocol(self) -> AdoptingProtocol:
         """What uvicorn makes for each connection."""
-        gateway = SimpleNamespace(door=self.door, hub=self.hub, arrivals=self.arrivals)
-        wires = self.wires
-
-        class Wired(AdoptingProtocol):
-            def connection_made(self, transport: Any) -> None:
-                wires.append(Wire(transport))
-                super().connection_made(wires[-1])  # type: ignore[arg-type]
-
-        kind = AdoptingProtocol if self.bare else Wired
-        return kind(config=self._config, server_state=self._server, app_state={"gateway": gateway})
+        kind = AdoptingProtocol if self._bare else Wired
+        return kind(config=self._config, server_state=self._server, app_state=self._state)
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
@@ -165,10 +168,6 @@ class Process:
             past = self.ticker.apply(self.ticker.seq + 1, change, payload)
             self.hub.changed(self.ticker, past)
 
-    def idle(self) -> bool:
-        """Whether everyone has everything."""
-        return all(not each.pending and not each.restarted for each in self.hub.audiences.values())
-
     def lines(self, count: int) -> list[Heard]:
         """So many new lines, as they come next."""
         made = []
@@ -180,9 +179,12 @@ class Process:
 
     async def deliver(self, changes: list[Heard]) -> None:
         """Let the process hear of all of these at once, and wait until everyone has them."""
+        counts, audience = self.hub.counts, self.hub.audiences["en"]
+        expected = counts.deliveries + self.hub.count
         self.hear(changes)
-        audience = self.hub.audiences["en"]
-        await until(lambda: self.idle() and audience.passed == self.ticker.seq, "the delivery")
+        await until(
+            lambda: audience.passed == self.ticker.seq and counts.deliveries == expected, "one delivery to each reader"
+        )
         # The Hub goes back to waiting.
         await Turn()
         await Turn()
