@@ -14,7 +14,7 @@ from service.errors import MalformedError, OriginError, OverCapacityError, TooMa
 from service.gateway.audience import Audience, Group
 from service.gateway.hub import Hub
 from service.gateway.portion import portion
-from service.gateway.reader import Reader, Writes, socket_of
+from service.gateway.reader import Reader, Writes
 from service.settings import Settings
 
 QUERY = ("cursor", "section", "region", "urgency")
@@ -154,7 +154,6 @@ class Door:
         reader = Reader(self._hub, group, transport, ticker.seq, address)
         # From here on the transport reports to the reader, so that a first write that blocks is noticed.
         transport.set_protocol(reader)
-        reader.fd = socket_of(transport)
         counts = self._hub.counts
         counts.handshakes += 1
         if cursor is None:

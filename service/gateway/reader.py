@@ -8,6 +8,7 @@ from websockets.exceptions import PayloadTooBig
 from websockets.frames import Frame, Opcode
 from websockets.protocol import OPEN
 from websockets.server import ServerProtocol
+from websockets.utils import apply_mask
 
 from service.domain.cursor import Cursor
 from service.domain.frames import LONGEST_INCOMING, Close, close_frame, decode_ack
@@ -19,6 +20,11 @@ if TYPE_CHECKING:
 
 # Bytes that are parsed at once: at most 256 frames.
 SLICE = 1_536
+
+# How an unfragmented text and a pong begin, without extensions (RFC 6455, section 5.2).
+COMMON = (0x81, 0x8A)
+# A reader's socket that nobody has asked for yet.
+UNKNOWN = -2
 
 # What readers send wrong is counted by close code, not logged: a hostile one could fill the disk.
 quiet = logging.getLogger("stoppress.reader")
@@ -32,7 +38,6 @@ class Writes(Protocol):
 
     def set_protocol(self, protocol: asyncio.BaseProtocol) -> None: ...
     def get_extra_info(self, name: str) -> Any: ...
-    def is_closing(self) -> bool: ...
     def write(self, data: bytes) -> None: ...
     def close(self) -> None: ...
     def abort(self) -> None: ...
@@ -50,16 +55,15 @@ class Reader(asyncio.Protocol):
     """A reader of one edition and selection.
 
     `seq` is where it is while it is early or lagging; members of a group are where the last pass got. `acked` is what
-    it has confirmed (-1: nothing). `paused` is true when nothing may be written: not drained, closing or gone. `fd` is
-    its socket, which a pass writes to; -1 while nothing may be written, and where only the transport can (TLS, ASGI).
+    it has confirmed (-1: nothing). `paused` is true when nothing may be written: not drained, closing or gone.
     """
 
     __slots__ = (
+        "_fd",
         "acked",
         "address",
         "audience",
         "closing",
-        "fd",
         "frames",
         "gone",
         "group",
@@ -80,7 +84,7 @@ class Reader(asyncio.Protocol):
         self.audience: Audience = group.audience
         self.group = group
         self.transport = transport
-        self.fd = -1
+        self._fd = UNKNOWN
         self.seq = seq
         self.acked = -1
         self.address = address
@@ -104,9 +108,15 @@ class Reader(asyncio.Protocol):
             if data[0] & 0x0F == Opcode.CLOSE:
                 self.transport.close()
             return
+        whole = self.incoming is None and _one_frame(data)
+        if whole and data[0] in COMMON:
+            # An ack or a pong, which is all that most readers ever send: no parser is made for it.
+            if not self.floods() and data[0] & 0x0F == Opcode.TEXT:
+                self.received(apply_mask(data[6:], data[2:6]))
+            return
         incoming = self.incoming or Incoming()
         # A parser takes as much memory as two idle readers: it is kept only while a frame is incomplete.
-        self.incoming = None if self.incoming is None and _one_frame(data) else incoming
+        self.incoming = None if whole else incoming
         # The parser takes in all it is given before the first event is seen, so a flood comes in slices.
         for start in range(0, len(data), SLICE):
             if not self._parse(incoming, data[start : start + SLICE]):
@@ -200,13 +210,24 @@ class Reader(asyncio.Protocol):
         if self.closing or self.gone:
             return
         self.paused = False
-        self.fd = socket_of(self.transport)
+        self._fd = UNKNOWN
         self.hub.drained(self)
 
     def _hide_socket(self) -> None:
         """Before the transport closes it: another connection may get the same number then."""
-        self.fd = -1
+        self._fd = -1
         self.group.lost()
+
+    @property
+    def fd(self) -> int:
+        """The socket, which a pass writes to; -1 while nothing may be written, and where only the transport can.
+
+        A socket stays open until the protocol's `connection_lost` has returned (`test_adopt.py`). Asked of the
+        transport when it is needed first: that is a twentieth of a handshake.
+        """
+        if self._fd == UNKNOWN:
+            self._fd = _socket_of(self.transport)
+        return self._fd
 
     def eof_received(self) -> bool:
         """Half-closed sockets are of no use to a reader."""
@@ -218,13 +239,10 @@ class Reader(asyncio.Protocol):
         self.hub.gone(self)
 
 
-def socket_of(transport: Writes) -> int:
-    """The socket of a transport that does nothing but write to it; -1 where there is more to it.
-
-    It stays open until the protocol's `connection_lost` has returned (`test_adopt.py`), but not where that is over.
-    """
+def _socket_of(transport: Writes) -> int:
+    """The socket of a transport that does nothing but write to it; -1 where there is more to it (TLS, ASGI)."""
     socket = transport.get_extra_info("socket")
-    if socket is None or transport.is_closing() or transport.get_extra_info("sslcontext") is not None:
+    if socket is None or transport.get_extra_info("sslcontext") is not None:
         return -1
     number: int = socket.fileno()
     return number
@@ -232,4 +250,4 @@ def socket_of(transport: Writes) -> int:
 
 def _one_frame(data: bytes) -> bool:
     """Whether `data` is exactly one short, masked, unfragmented frame, as an ack or a pong is."""
-    return len(data) >= 6 and data[0] & 0x80 != 0 and data[1] & 0x7F < 126 and len(data) == 6 + (data[1] & 0x7F)
+    return len(data) >= 6 and data[0] & 0x80 != 0 and 0x80 <= data[1] < 0xFE and len(data) == 6 + (data[1] & 0x7F)

@@ -33,10 +33,6 @@ class AsgiTransport:
         assert isinstance(protocol, Reader)
         self._reader = protocol
 
-    def is_closing(self) -> bool:
-        """Whether the end was asked for."""
-        return self._ends
-
     def get_extra_info(self, name: str) -> None:
         """Nothing is known of what is below ASGI; there is no socket to write to."""
 

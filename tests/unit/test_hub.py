@@ -103,9 +103,6 @@ class Client:
     def get_extra_info(self, name: str) -> Any:
         return self.socket if name == "socket" else None
 
-    def is_closing(self) -> bool:
-        return self.closed is not None
-
     def write(self, data: bytes) -> None:
         assert self.reader is not None
         self._accept(data)
