@@ -76,7 +76,8 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
 def plan(figures: Figures, question: Question) -> Plan:
     """The fewest shards, and with them the fewest processes, that keep every limit."""
     shape = Shape(figures, question, 1)
-    for shards in range(1, question.editions + 1):
+    # So many primaries that one of them has an edition fewer than before; others would be idle.
+    for shards in sorted({math.ceil(question.editions / most) for most in range(1, question.editions + 1)}):
         shape = _fewest(Shape(figures, question, 1, shards))
         if not any(shape.broken()):
             break
@@ -207,7 +208,12 @@ def _limits(shape: Shape, machine_bits: float, machine_readers: int) -> list[Lim
             f"{MAX_CLIENTS:,}",
             "raise its maxclients and open files",
         ),
-        (machine_bits / NIC_BITS, "a machine's network, in a pass", f"{NIC_BITS / 1e9:g} Gbit/s", "smaller machines"),
+        (
+            machine_bits / NIC_BITS,
+            "a machine's network, in a pass",
+            f"{NIC_BITS / 1e9:g} Gbit/s",
+            "a quicker card, or fewer processes a machine",
+        ),
         (
             machine_readers / SOURCE_PORTS,
             "a balancer address's ports to one machine",

@@ -1,7 +1,8 @@
 """Shape: a number of processes and Redis primaries, and all that follows from it, in formulas."""
 
+import bisect
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from service.plan.figures import BURST, Figures
@@ -14,6 +15,8 @@ LONGEST_WRITE = 24_000
 PAINT_MS, HELD_MS = 33.0, 250.0
 # A second and edition, and a beat besides.
 CANARIES = 0.1
+# A pass is reckoned in so many turns of the loop at the most.
+MOST_TURNS = 300
 
 
 @dataclass(frozen=True)
@@ -56,29 +59,51 @@ def pass_ms(
     other_ms: float = 0.0,
     core: float = 1.0,
 ) -> float:
-    """How long a pass takes: its writes, `other_ms` of work, and the confirmations that come meanwhile, which go first.
+    """How long a process writes, with `other_ms` of work in between, and the confirmations that come and go first.
 
     They begin a round trip and a paint after the first write, and are spread evenly over what a page holds them back.
+    Of several lines the first may be a little ahead: then it has a pass of its own, and the others one together.
     `core` is how much of it the process has.
     """
-    writes = (readers * write_us(figures, lines) / 1000 + other_ms) / core
+    passes = [1, lines - 1] if lines > 1 else [1]
+    writes = [readers * write_us(figures, each) / 1000 / core for each in passes]
+    total = sum(writes) + other_ms / core
     ack = readers * confirming * figures.ack_us.median / 1000 / core
     begin = round_trip_ms + PAINT_MS
+    if total <= begin or not ack:
+        return total
+    # Turn for turn of the loop: what has come, then a slice of writes. `asked` is, at `times`, the integral over time
+    # of how often each reader was written to; they answer evenly over what a page holds them back.
+    part = max(slice_ms(write_us(figures, 1)), total / MOST_TURNS)
+    times, asked = [0.0], [0.0]
+    now = had = come = 0.0
+    while had < total:
+        before = come
+        come = (_at(times, asked, now - begin) - _at(times, asked, now - begin - HELD_MS)) / HELD_MS
+        now += ack * (come - before) + min(part, total - had)
+        own = had * sum(writes) / total
+        written = own / writes[0] if own <= writes[0] else 1 + (own - writes[0]) / writes[-1]
+        had += part
+        asked.append(asked[-1] + written * (now - times[-1]))
+        times.append(now)
+    return now
 
-    def needed(total: float) -> float:
-        late = max(0.0, total - begin)
-        come = late**2 / (2 * HELD_MS) if late < HELD_MS else late - HELD_MS / 2
-        return writes + ack * come / total if total else 0.0
 
-    return _crossing(needed, writes, writes + ack)
+def slice_ms(each_us: float) -> float:
+    """How long the Hub writes before it gives the loop back: it looks at the clock every so many writes."""
+    some_ms = SLICE_WRITES * each_us / 1000
+    return some_ms * math.ceil(SLICE_MS / some_ms)
 
 
-def _crossing(needed: Callable[[float], float], low: float, high: float) -> float:
-    """Where a time is as long as what is needed in it."""
-    for _ in range(50):
-        middle = (low + high) / 2
-        low, high = (middle, high) if needed(middle) > middle else (low, middle)
-    return high
+def _at(times: list[float], values: list[float], time: float) -> float:
+    """A value between two of a list."""
+    if time <= 0:
+        return 0.0
+    after = bisect.bisect_left(times, time)
+    if after == len(times):
+        return values[-1]
+    share = (time - times[after - 1]) / (times[after] - times[after - 1])
+    return values[after - 1] + share * (values[after] - values[after - 1])
 
 
 @dataclass(frozen=True)
@@ -118,7 +143,7 @@ class Shape:
         return 1000 * self.question.wire_s
 
     def pass_ms(self, *, other_ms: float = 0.0, core: float = 1.0) -> float:
-        """One pass of one process."""
+        """The pass of one process, or both of a burst."""
         question = self.question
         return pass_ms(
             self.figures, self.each, question.burst, question.confirming, 2 * self.wire_ms, other_ms=other_ms, core=core
@@ -139,7 +164,8 @@ class Shape:
         """The same by the way that one in a hundred takes, with beats in between, and a core that is not all ours."""
         core = 1 - self.question.headroom
         before = self.figures.path_p99_ms.median + (self.redis_ms + self.change_ms) / core
-        return before + self.pass_ms(other_ms=self.wheel_ms, core=core) + self.wire_ms
+        # Turns of the loop are whole ones: beats may even make a pass end a little earlier.
+        return max(self.last_ms, before + self.pass_ms(other_ms=self.wheel_ms, core=core) + self.wire_ms)
 
     @property
     def web_share(self) -> float:

@@ -52,7 +52,7 @@ def play(figures: Figures, question: Question, plan: Plan) -> Played:
 def text(measured: Measured, question: Question, plan: Plan, played: Played) -> Iterator[str]:
     """The lines of the answer."""
     yield (
-        f"{question.readers:,} readers, {_count(question.burst, 'line')} at once with the last reader in "
+        f"{_count(question.readers, 'reader')}, {_count(question.burst, 'line')} at once with the last reader in "
         f"{seconds(question.deadline_s)}; {_count(question.editions, 'edition')}, "
         f"{_count(question.lines_an_hour, 'line')} an hour"
     )
@@ -87,7 +87,7 @@ def text(measured: Measured, question: Question, plan: Plan, played: Played) -> 
 
 def _rows(question: Question, plan: Plan) -> Iterator[tuple[str, str, str]]:
     kept = f" ({question.lost_share:.0%} of them may be lost)" if question.lost_share < 1 else ""
-    yield "web processes", f"{plan.processes:,}", f"{plan.readers_per_process:,} readers each{kept}"
+    yield "web processes", f"{plan.processes:,}", f"{_count(plan.readers_per_process, 'reader')} each{kept}"
     yield "cores", f"{plan.cores:,}", f"one a process; busy for {plan.web_cpu_percent:.1f} % of the time"
     yield (
         "machines",
@@ -110,7 +110,7 @@ def _rows(question: Question, plan: Plan) -> Iterator[tuple[str, str, str]]:
     yield (
         "of a primary",
         f"{plan.redis_cpu_percent:.1f} % CPU",
-        f"{plan.redis_subscribers:,} subscribers, {plan.redis_connections:,} connections; "
+        f"{_count(plan.redis_subscribers, 'subscriber')}, {_count(plan.redis_connections, 'connection')}; "
         f"up to {plan.lines_per_second_per_shard:,.0f} lines/s",
     )
     replicas = f"{plan.redis_replicas_wanted:,}" if plan.redis_replicas_wanted else "none"
@@ -144,6 +144,8 @@ def assumptions(measured: Measured, question: Question) -> Iterator[str]:
     yield "Another machine's cores are as quick as that one's: measure there (`make bench`), and give --figures."
     yield "Measured on loopback. A network card's interrupts are extra: one core in eight is left to them."
     yield "Each line goes to every reader, whichever edition and selection they read."
+    if question.burst > 1:
+        yield "Of lines at once the first is a little ahead, and the others follow together."
     yield f"A far reader is {seconds(question.wire_s)} away (--wire); a line that loses a packet takes longer."
     yield (
         f"{question.confirming:.0%} of the readers confirm what they show (--confirming), held back up to "
@@ -156,4 +158,4 @@ def assumptions(measured: Measured, question: Question) -> Iterator[str]:
 
 
 def _count(number: float, noun: str) -> str:
-    return f"{number:,.10g} {noun}{'' if number == 1 else 's'}"
+    return f"{number:,.12g} {noun}{'' if number == 1 else 's'}"

@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 import pytest
 from click.testing import CliRunner, Result
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bench.plan import join
@@ -67,7 +67,7 @@ def test_formulas_and_simulation_agree(processes: int, each: int, confirming: fl
     setting = Setting(
         question.readers,
         processes,
-        [0.0] * burst,
+        [0.0, *[2.0] * (burst - 1)],
         editions=question.editions,
         confirming=confirming,
         round_trip_ms=40.0,
@@ -113,6 +113,7 @@ def test_the_plan_knows_the_hubs_constants() -> None:
 # The plan.
 
 
+@settings(max_examples=50, deadline=None)
 @given(
     readers=st.integers(1, 5_000_000),
     more=st.integers(0, 5_000_000),
@@ -133,6 +134,7 @@ def test_more_readers_never_take_fewer_processes(
         assert few.memory_gb <= many.memory_gb
 
 
+@settings(max_examples=50, deadline=None)
 @given(
     readers=st.integers(1, 20_000_000),
     deadline_s=st.floats(0.1, 10),
@@ -255,9 +257,9 @@ def test_the_users_own_figures_replace_the_packages(tmp_path: Path) -> None:
     slow = msgspec.structs.replace(FIGURES, delivery_us=Spread(60.0, 60.0, 60.0))
     mine = tmp_path / "figures.json"
     mine.write_bytes(msgspec.json.encode(msgspec.structs.replace(MEASURED, figures=slow, machine="a slow machine")))
-    result = run("--readers", "2000000", "--figures", str(mine))
+    result = run("--readers", "200000", "--figures", str(mine))
     assert "a slow machine" in result.output
-    asked = ("--readers", "2000000", "--json")
+    asked = ("--readers", "200000", "--json")
     theirs, ours = (json.loads(run(*asked, *more).output)["plan"] for more in (("--figures", str(mine)), ()))
     assert theirs["processes"] > ours["processes"]
 
