@@ -282,6 +282,13 @@ def tail(
 @click.option(
     "--machine-cores", default=16, show_default=True, type=click.IntRange(1, 1_024), help="Cores of a machine."
 )
+@click.option(
+    "--machine-gbits",
+    default=10.0,
+    show_default=True,
+    type=click.FloatRange(0.01, 10_000),
+    help="What its network carries.",
+)
 @click.option("--wire", default="50ms", show_default=True, help="How far away a far reader is, one way.")
 @click.option(
     "--figures",

@@ -66,6 +66,7 @@ def parse(asked: Mapping[str, Any]) -> Question:
         confirming=share("--confirming", asked["confirming"]),
         readers_per_process=asked["readers_per_process"],
         machine_cores=asked["machine_cores"],
+        machine_gbits=asked["machine_gbits"],
         wire_s=time("--wire", asked["wire"], least=0.0),
     )
 

@@ -14,12 +14,7 @@ from service.plan.figures import Figures
 from service.plan.shape import Question, Shape, seconds
 
 # Assumed, not measured; `table.assumptions` says each of them in words.
-# Around a frame: Ethernet with its gaps, IP, TCP with time stamps, a TLS record. Beyond a packet's room, once more.
-HEADER_BYTES, PACKET_BYTES = 38 + 20 + 32 + 22, 1_400
 STUCK_SHARE = 0.01
-# One core in so many of a machine is left to its interrupts and its system.
-CORES_PER_SPARE = 8
-NIC_BITS = 10e9
 MAX_CLIENTS = 10_000  # Redis's `maxclients`
 SOURCE_PORTS = 28_232  # Linux's `ip_local_port_range`
 CONNTRACK = 262_144  # Linux's `nf_conntrack_max` on a large machine
@@ -66,6 +61,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     gbits_per_second_per_machine: float
     packets_per_second_per_machine: float
     web_cpu_percent: float
+    card_ms: float
     last_ms: float
     hops: list[Hop]
     reconnect_s: float
@@ -125,19 +121,13 @@ def _first(good: Callable[[int], bool], low: int, high: int) -> int:
 def _told(shape: Shape) -> Plan:
     figures, question = shape.figures, shape.question
     broken = list(shape.broken())
-    spare = math.ceil(question.machine_cores / CORES_PER_SPARE) if question.machine_cores > 1 else 0
-    per_machine = max(1, question.machine_cores - spare)
-    machines = math.ceil(shape.total / per_machine)
+    machines = math.ceil(shape.total / shape.per_machine)
     memory = shape.total * figures.process_bytes.median + question.readers * (
         figures.reader_bytes.median + figures.socket_bytes.median + STUCK_SHARE * figures.stuck_bytes.median
     )
-    frame = figures.frame_bytes.median * question.burst + HEADER_BYTES * math.ceil(
-        figures.frame_bytes.median * question.burst / PACKET_BYTES
-    )
-    spread_s = max(shape.pass_ms(), 1.0) / 1000
-    here = min(per_machine, shape.processes)
-    packets = here * shape.each * math.ceil(figures.frame_bytes.median * question.burst / PACKET_BYTES) / spread_s
-    bits = 8 * frame * shape.each / spread_s
+    here = min(shape.per_machine, shape.processes)
+    spread_s = max(shape.pass_ms() + shape.card_ms, 1.0) / 1000
+    bits = shape.machine_bits / spread_s
     editions = math.ceil(question.editions / shape.shards)
     # Redis's own share of a line, with room for the subscribers it is published to.
     line_us = figures.redis_line_us.median + shape.total * figures.redis_subscriber_us.median
@@ -152,7 +142,7 @@ def _told(shape: Shape) -> Plan:
         cores=shape.total,
         machines=machines,
         machine_cores=question.machine_cores,
-        processes_per_machine=per_machine,
+        processes_per_machine=shape.per_machine,
         memory_gb=memory / 1e9,
         memory_gb_per_machine=memory / machines / 1e9,
         redis_shards=shape.shards,
@@ -161,15 +151,16 @@ def _told(shape: Shape) -> Plan:
         redis_cpu_percent=100 * shape.redis_share,
         redis_replicas_wanted=wanted,
         lines_per_second_per_shard=1e6 * (1 - question.headroom) / line_us,
-        gbits_per_second=bits * shape.processes / 1e9,
-        gbits_per_second_per_machine=bits * here / 1e9,
-        packets_per_second_per_machine=packets,
+        gbits_per_second=bits * shape.processes / here / 1e9,
+        gbits_per_second_per_machine=bits / 1e9,
+        packets_per_second_per_machine=here * shape.each * shape.packets / spread_s,
         web_cpu_percent=100 * shape.web_share,
         last_ms=shape.last_ms,
         hops=_hops(shape),
         reconnect_s=shape.reconnect_s,
         handshakes_per_second=shape.handshakes * shape.processes,
-        limits=_limits(shape, bits * here, here * shape.each),
+        card_ms=shape.card_ms,
+        limits=_limits(shape, here * shape.each),
     )
 
 
@@ -183,11 +174,12 @@ def _hops(shape: Shape) -> list[Hop]:
         Hop("heard by the last one", shape.redis_ms),
         Hop("first write", max(0.0, figures.path_ms.median - sum(parts)) + shape.change_ms),
         Hop("last write", shape.pass_ms()),
+        *([Hop("through the machine's network card", shape.card_ms)] if shape.card_ms else []),
         Hop("on the wire to a far reader (assumed)", shape.wire_ms),
     ]
 
 
-def _limits(shape: Shape, machine_bits: float, machine_readers: int) -> list[Limit]:
+def _limits(shape: Shape, machine_readers: int) -> list[Limit]:
     """What ends first comes first."""
     question, full = shape.question, 1 - shape.question.headroom
     deadline_ms, most = question.deadline_s * 1000, question.readers_per_process
@@ -209,9 +201,9 @@ def _limits(shape: Shape, machine_bits: float, machine_readers: int) -> list[Lim
             "raise its maxclients and open files",
         ),
         (
-            machine_bits / NIC_BITS,
+            shape.machine_bits / question.machine_gbits / 1e6 / shape.pass_ms(),
             "a machine's network, in a pass",
-            f"{NIC_BITS / 1e9:g} Gbit/s",
+            f"{question.machine_gbits:g} Gbit/s",
             "a quicker card, or fewer processes a machine",
         ),
         (

@@ -13,6 +13,10 @@ LONGEST_WRITE = 24_000
 # Assumed, not measured; `table.assumptions` says it. A screen confirms when it has painted (two frames), after a random
 # delay: `ticker.js`.
 PAINT_MS, HELD_MS = 33.0, 250.0
+# Around a frame: Ethernet with its gaps, IP, TCP with time stamps, a TLS record; for each packet.
+HEADER_BYTES, PACKET_BYTES = 38 + 20 + 32 + 22, 1_400
+# One core in so many of a machine is left to its interrupts and its system.
+CORES_PER_SPARE = 8
 # A second and edition, and a beat besides.
 CANARIES = 0.1
 # A pass is reckoned in so many turns of the loop at the most.
@@ -37,6 +41,7 @@ class Question:
     confirming: float = 1.0
     readers_per_process: int = 20_000
     machine_cores: int = 16
+    machine_gbits: float = 10.0
     # One way to a reader.
     wire_s: float = 0.05
 
@@ -150,6 +155,28 @@ class Shape:
         )
 
     @property
+    def per_machine(self) -> int:
+        """Processes of a machine."""
+        cores = self.question.machine_cores
+        return max(1, cores - (math.ceil(cores / CORES_PER_SPARE) if cores > 1 else 0))
+
+    @property
+    def packets(self) -> int:
+        """Of one reader, for all lines at once."""
+        return math.ceil(self.question.burst * self.figures.frame_bytes.median / PACKET_BYTES)
+
+    @property
+    def machine_bits(self) -> float:
+        """What a machine sends for all lines at once."""
+        size = self.question.burst * self.figures.frame_bytes.median + self.packets * HEADER_BYTES
+        return 8 * size * self.each * min(self.per_machine, self.processes)
+
+    @property
+    def card_ms(self) -> float:
+        """How long a machine's network card takes longer than its processes, from the first write to the last."""
+        return max(0.0, self.machine_bits / self.question.machine_gbits / 1e6 - self.pass_ms())
+
+    @property
     def wheel_ms(self) -> float:
         """A turn of the wheel: beats for a twentieth, and their pongs."""
         return self.each / TURNS * self.figures.beat_us.median / 1000
@@ -157,7 +184,9 @@ class Shape:
     @property
     def last_ms(self) -> float:
         """From the editor's call to the last reader, wire included."""
-        return self.figures.path_ms.median + self.redis_ms + self.change_ms + self.pass_ms() + self.wire_ms
+        return (
+            self.figures.path_ms.median + self.redis_ms + self.change_ms + self.pass_ms() + self.card_ms + self.wire_ms
+        )
 
     @property
     def late_ms(self) -> float:
@@ -165,7 +194,9 @@ class Shape:
         core = 1 - self.question.headroom
         before = self.figures.path_p99_ms.median + (self.redis_ms + self.change_ms) / core
         # Turns of the loop are whole ones: beats may even make a pass end a little earlier.
-        return max(self.last_ms, before + self.pass_ms(other_ms=self.wheel_ms, core=core) + self.wire_ms)
+        waits = self.pass_ms(other_ms=self.wheel_ms, core=core)
+        waits = max(waits, self.machine_bits / self.question.machine_gbits / 1e6)
+        return max(self.last_ms, before + waits + self.wire_ms)
 
     @property
     def web_share(self) -> float:

@@ -62,7 +62,9 @@ def test_the_cases_are_of_several_sizes_a_burst_and_two_processes() -> None:
 )
 @pytest.mark.parametrize("burst", [1, 10])
 def test_formulas_and_simulation_agree(processes: int, each: int, confirming: float, burst: int) -> None:
-    question = Question(each * processes, burst=burst, confirming=confirming, wire_s=0.02, headroom=0.0)
+    # The simulation knows of no network card.
+    quick = {"machine_gbits": 1e6, "wire_s": 0.02, "headroom": 0.0}
+    question = Question(each * processes, burst=burst, confirming=confirming, **quick)
     formulas = Shape(FIGURES, question, processes)
     setting = Setting(
         question.readers,
@@ -175,6 +177,13 @@ def test_a_shorter_deadline_takes_more_processes() -> None:
     assert plan(readers=2_000_000, deadline_s=0.15).processes > plan(readers=2_000_000).processes
 
 
+def test_a_network_card_that_is_too_slow_makes_readers_wait() -> None:
+    slow, quick = (plan(readers=2_000_000, burst=10, deadline_s=5.0, machine_gbits=gbits) for gbits in (10.0, 100.0))
+    assert slow.card_ms > 0
+    assert quick.card_ms == 0
+    assert slow.gbits_per_second_per_machine <= 10.001
+
+
 def test_half_of_the_service_may_be_lost() -> None:
     whole, half = plan(readers=2_000_000), plan(readers=2_000_000, lost_share=0.5)
     assert half.processes == 2 * whole.processes
@@ -208,6 +217,70 @@ def test_a_long_burst_goes_in_several_writes() -> None:
     assert write_us(FIGURES, 1) == pytest.approx(FIGURES.delivery_us.median)
     assert write_us(FIGURES, 10) == pytest.approx(10 * FIGURES.burst_line_us.median, rel=0.15)
     assert write_us(FIGURES, fits + 1) - write_us(FIGURES, fits) > 0.5 * FIGURES.delivery_us.median
+
+
+# The page.
+
+
+def row(**asked: Any) -> list[str]:
+    question = Question(**asked)
+    found = model.plan(FIGURES, question)
+    late = table.play(FIGURES, question, found).ordinary.p99
+    return [
+        f"{found.processes:,}",
+        f"{found.machines:,}",
+        f"{found.memory_gb:,.1f} GB",
+        f"{found.gbits_per_second_per_machine:,.1f} Gbit/s",
+        f"{found.web_cpu_percent:.1f} %",
+        f"{found.redis_cpu_percent:.1f} %",
+        f"{found.last_ms:,.0f} ms",
+        f"{late:,.0f} ms",
+    ]
+
+
+def written(rows: dict[str, list[str]], first: str) -> str:
+    head = [
+        first,
+        "processes",
+        "machines",
+        "memory",
+        "a machine's network, in a pass",
+        "a web core",
+        "a primary's core",
+    ]
+    head += ["last reader", "one in a hundred"]
+    lines = [head, ["---"] * len(head), *([name, *cells] for name, cells in rows.items())]
+    return "".join(f"| {' | '.join(cells)} |\n" for cells in lines)
+
+
+def test_the_pages_numbers_are_the_plans() -> None:
+    steps = {f"{count:,}": row(readers=count) for count in (1, 20_000, 200_000, 2_000_000, 10_000_000)}
+    changes: dict[str, dict[str, Any]] = {
+        "": {},
+        "`--burst 10`": {"burst": 10},
+        "`--burst 10 --confirming 0%`": {"burst": 10, "confirming": 0.0},
+        "`--burst 10 --machine-gbits 25`": {"burst": 10, "machine_gbits": 25.0},
+        "`--burst 10 --machine-gbits 25 --confirming 0%`": {"burst": 10, "machine_gbits": 25.0, "confirming": 0.0},
+        "`--wire 0ms`": {"wire_s": 0.0},
+        "`--wire 0ms --confirming 0%`": {"wire_s": 0.0, "confirming": 0.0},
+        "`--deadline 250ms`": {"deadline_s": 0.25},
+        "`--reconnect 50%/30s`": {"lost_share": 0.5, "reconnect_s": 30.0},
+        "`--reconnect 100%/1s`": {"reconnect_s": 1.0},
+        "`--lines-an-hour 3600`": {"lines_an_hour": 3_600.0},
+    }
+    page = (Path(__file__).parents[2] / "docs" / "scaling.md").read_text()
+    for wanted in (
+        written(steps, "readers"),
+        written({name: row(readers=2_000_000, **asked) for name, asked in changes.items()}, "changed"),
+    ):
+        assert wanted in page, f"docs/scaling.md is of other figures; put this in:\n{wanted}"
+
+
+def test_what_the_page_says_of_its_ends_is_so() -> None:
+    assert plan(readers=20_000_000).possible
+    assert plan(readers=20_000_000).redis_cpu_percent > 60
+    assert not plan(readers=40_000_000, editions=1).possible
+    assert 1000 * shape.HELD_MS / FIGURES.ack_us.median == pytest.approx(13_500, rel=0.05)
 
 
 # The command.
