@@ -188,6 +188,7 @@ def test_half_of_the_service_may_be_lost() -> None:
     whole, half = plan(readers=2_000_000), plan(readers=2_000_000, lost_share=0.5)
     assert half.processes == 2 * whole.processes
     assert half.readers_per_process == whole.readers_per_process  # of those that are left
+    assert half.reconnect_s == pytest.approx(whole.reconnect_s / 2)  # the other half need not come back
 
 
 def test_a_quick_way_back_takes_more_processes() -> None:
@@ -277,8 +278,8 @@ def test_the_pages_numbers_are_the_plans() -> None:
 
 
 def test_what_the_page_says_of_its_ends_is_so() -> None:
-    assert plan(readers=20_000_000).possible
-    assert plan(readers=20_000_000).redis_cpu_percent > 60
+    assert (plan(readers=10_000_000).possible, plan(readers=10_000_000).redis_shards) == (True, 1)
+    assert (plan(readers=20_000_000).possible, plan(readers=20_000_000).redis_shards) == (True, 3)
     assert not plan(readers=40_000_000, editions=1).possible
     assert 1000 * shape.HELD_MS / FIGURES.ack_us.median == pytest.approx(13_500, rel=0.05)
 
@@ -327,12 +328,12 @@ def test_the_settings_limit_is_the_default(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_the_users_own_figures_replace_the_packages(tmp_path: Path) -> None:
-    slow = msgspec.structs.replace(FIGURES, delivery_us=Spread(60.0, 60.0, 60.0))
+    slow = msgspec.structs.replace(FIGURES, delivery_us=Spread(30.0, 30.0, 30.0))
     mine = tmp_path / "figures.json"
     mine.write_bytes(msgspec.json.encode(msgspec.structs.replace(MEASURED, figures=slow, machine="a slow machine")))
-    result = run("--readers", "200000", "--figures", str(mine))
+    result = run("--readers", "50000", "--figures", str(mine))
     assert "a slow machine" in result.output
-    asked = ("--readers", "200000", "--json")
+    asked = ("--readers", "50000", "--json")
     theirs, ours = (json.loads(run(*asked, *more).output)["plan"] for more in (("--figures", str(mine)), ()))
     assert theirs["processes"] > ours["processes"]
 
