@@ -255,6 +255,69 @@ def tail(
         click.echo("", err=True)
 
 
+@main.command()
+@click.option("--readers", required=True, type=click.IntRange(1, 1_000_000_000), help="How many read at once.")
+@click.option("--deadline", default="1s", show_default=True, help="When the last reader has a line: 1s, 500ms, 2m.")
+@click.option("--editions", default=3, show_default=True, type=click.IntRange(1, 1_000), help="How many there are.")
+@click.option("--burst", default=1, show_default=True, type=click.IntRange(1, 10_000), help="Lines at once.")
+@click.option(
+    "--lines-an-hour", default=60.0, show_default=True, type=click.FloatRange(0, 1e6), help="Lines of each edition."
+)
+@click.option(
+    "--reconnect",
+    default="100%/60s",
+    show_default=True,
+    help="After this share of the service was lost, its readers are back within this time. 50%/30s: one of two "
+    "datacentres is lost, and the other takes over and keeps the deadline. 100%: everything was started anew.",
+)
+@click.option("--headroom", default="30%", show_default=True, help="Share of each core that stays free.")
+@click.option(
+    "--confirming", default="100%", show_default=True, help="Share of the readers who confirm what they show."
+)
+@click.option(
+    "--readers-per-process",
+    type=click.IntRange(1, 10_000_000),
+    help="At most. [default: $STOPPRESS_MAX_READERS, 20000]",
+)
+@click.option(
+    "--machine-cores", default=16, show_default=True, type=click.IntRange(1, 1_024), help="Cores of a machine."
+)
+@click.option(
+    "--machine-gbits",
+    default=10.0,
+    show_default=True,
+    type=click.FloatRange(0.01, 10_000),
+    help="What its network carries.",
+)
+@click.option("--wire", default="50ms", show_default=True, help="How far away a far reader is, one way.")
+@click.option(
+    "--figures",
+    "file",
+    type=click.Path(path_type=Path),
+    help="Your own machine's figures: bench/results/figures.json after `make bench`. [default: the package's]",
+)
+@click.option("--json", "as_json", is_flag=True, help="One JSON object, for machines.")
+def plan(file: Path | None, readers_per_process: int | None, as_json: bool, **asked: Any) -> None:
+    """Say what an audience takes: processes, cores, memory, Redis; how long its last reader waits; what breaks first.
+
+    Reckons with measured figures and says what it assumes; docs/scaling.md tells the story. Starts nothing and needs
+    no service. Ends with status 1 if the deadline cannot be met.
+
+    \b
+    stoppress plan --readers 50000
+    stoppress plan --readers 2000000 --deadline 1s --burst 10
+    stoppress plan --readers 500000 --reconnect 50%/30s --figures bench/results/figures.json
+    """
+    from service.plan.ask import answer
+
+    most = readers_per_process or _settings().max_readers
+    possible, lines = answer(file, asked | {"readers_per_process": most}, as_json=as_json)
+    for line in lines:
+        click.echo(line)
+    if not possible:
+        sys.exit(1)
+
+
 @main.group()
 def keys() -> None:
     """Make, list and revoke API keys. Works on Redis itself: STOPPRESS_REDIS_URL, or that of `stoppress up` here."""

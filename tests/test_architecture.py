@@ -42,6 +42,7 @@ ALLOWED: dict[str, set[str]] = {
     "service.up": FOUNDATION | {"service.embedded", "service.child", "service.preflight"},
     "service.demo": FOUNDATION
     | {"service.domain", "service.api_client", "service.client", "service.tail", "service.up"},
+    "service.plan": {"service.errors"},
     "service.cli": RUNTIME
     | {
         "service.durability",
@@ -52,6 +53,7 @@ ALLOWED: dict[str, set[str]] = {
         "service.tail",
         "service.up",
         "service.demo",
+        "service.plan",
     },
     "workers": RUNTIME | {"service.domain", "service.durability", "service.store"},
 }
