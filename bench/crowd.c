@@ -389,7 +389,7 @@ static bool obey(char *line) {
         return true;
     } else if (!strcmp(word, "acks") && one) ack_ms = atoi(one) < WHEEL ? atoi(one) : WHEEL - 1;
     else if (!strcmp(word, "state")) {
-        printf("{\"open\": %d, \"lost\": %d}\n", open_count, lost);
+        printf("{\"open\": %d, \"lost\": %d, \"handshakes\": %zu}\n", open_count, lost, storm_count);
         return true;
     } else if (!strcmp(word, "close")) {
         for (int at = 0; at < used; at++)

@@ -29,6 +29,7 @@ class Crowd:
     def __init__(self, folder: Path, core: int) -> None:
         program = compiled("crowd", folder)
         self.language = "C" if program else "Python"
+        self.count = 0
         self.process = subprocess.Popen(
             [program] if program else [sys.executable, "-m", "bench.readers"],
             stdin=subprocess.PIPE,
@@ -76,5 +77,12 @@ class Crowd:
     def come(self, count: int, at_once: int = 200) -> dict[str, Any]:
         """Connect so many more; each has its snapshot then."""
         opened = self.tell("open", count, at_once)
-        assert not opened["failed"], opened
+        self.count += count
+        if opened["open"] != self.count:
+            raise RuntimeError(f"expected {self.count:,} readers with their snapshots, got {opened}")
         return opened
+
+    def leave(self) -> None:
+        """Close all connections."""
+        self.tell("close")
+        self.count = 0

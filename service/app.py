@@ -1,6 +1,7 @@
 """The only wiring of the web process: settings in, an ASGI application out."""
 
 import asyncio
+import gc
 import os
 import secrets
 import socket
@@ -169,4 +170,8 @@ def from_env() -> Starlette:
     settings = Settings.from_env(os.environ)
     logs.configure(settings)
     sheets = os.environ.get(VARIABLE)
-    return create_app(settings, sheets=Path(sheets) if sheets else None)
+    app = create_app(settings, sheets=Path(sheets) if sheets else None)
+    # What has been loaded stays for good: no collection need look at it again.
+    gc.collect()
+    gc.freeze()
+    return app

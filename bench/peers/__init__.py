@@ -40,6 +40,10 @@ class Peer:
     after = b""
     # How many handshakes may be under way at once; some refuse more.
     in_flight = 200
+    # With more it does not deliver everything.
+    most_readers = 1_000_000
+    # Whether several payloads go out in the order in which `publish` was given them.
+    in_order = True
     port = 0
 
     def __init__(self) -> None:
@@ -67,6 +71,10 @@ class Peer:
     def pids(self) -> list[int]:
         """The root processes; what they started themselves belongs to the peer too."""
         return [process.pid for process in self.processes]
+
+    def others(self) -> list[int]:
+        """Processes without which it would have nothing to deliver, where those are counted apart."""
+        return []
 
     def stop(self) -> None:
         """End it, with all that it started."""

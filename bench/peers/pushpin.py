@@ -75,6 +75,7 @@ out_hwm={most}
 
 class Pushpin(Peer):
     name = "Pushpin"
+    most_readers = 5_000
     in_flight = 50
     control: HTTPConnection | None = None
 

@@ -1,4 +1,4 @@
-"""Stoppress itself, as it comes: every feature on, `appendfsync always`, one web process on the core."""
+"""Stoppress itself, as it comes: every feature on, `appendfsync always`, all of it on one core with one web process."""
 
 import json
 import tempfile
@@ -9,7 +9,7 @@ import httpx
 
 from bench.peers import Peer
 from bench.process import pin
-from tests.integration.harness import KEY, Service, until
+from tests.integration.harness import KEY, Service
 
 # What an editor gives; all else of an item is the service's own.
 GIVEN = ("headline", "speaker", "link", "section", "regions", "urgency")
@@ -20,6 +20,7 @@ class Stoppress(Peer):
 
     name = "Stoppress"
     path = "/v1/editions/en/socket"
+    in_order = False
 
     def start(self, port: int, snapshot: bytes, folder: Path, core: int) -> None:
         self._folder = tempfile.TemporaryDirectory(prefix="stoppress-bench-", dir=folder)
@@ -57,19 +58,10 @@ class Stoppress(Peer):
         return [self.service.processes["web"].pid]
 
     def others(self) -> list[int]:
-        """The processes that carry a line to the web process: Redis, worker, clock."""
+        """What carries a line to the web process: Redis, worker, clock."""
         redis = self.service.redis_server.pid
         assert redis is not None
         return [redis, *(self.service.processes[name].pid for name in ("worker", "clock"))]
-
-    def readers(self) -> int:
-        """How many readers it says that it has."""
-        readers: int = self.service.http.get("/readyz").json()["readers"]
-        return readers
-
-    def emptied(self) -> None:
-        """Wait until the last reader is forgotten."""
-        until(lambda: self.readers() == 0, "all readers to be gone")
 
     def stop(self) -> None:
         self._editors.shutdown()

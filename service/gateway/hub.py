@@ -6,6 +6,7 @@ transport is not drained is skipped, not queued for; it is brought up to date wh
 """
 
 import asyncio
+import gc
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -31,6 +32,8 @@ TURNS = 20
 STRIKES = 3
 # How long a reader may take to answer our close frame.
 FAREWELL_TURNS = 3
+# When so many more readers are here than ever before, and a quarter more, they are taken out of the collector's sight.
+MANY_MORE = 1_000
 
 log = structlog.get_logger(__name__)
 
@@ -59,6 +62,7 @@ class Hub:
         self._drain_seconds = drain_seconds
         self._drained: list[Callable[[], None]] = []
         self._drain_turns = 0
+        self._frozen_at = 0
         self._turn_seconds = turn_seconds
         self._turn = 0
         self._joined = 0
@@ -364,6 +368,16 @@ class Hub:
                 reader.transport.abort()
         if self.draining:
             self._drain_some()
+        self._freeze()
+
+    def _freeze(self) -> None:
+        """Let a full garbage collection pass over the readers: it would find nothing, and stall all of them meanwhile.
+
+        A reader that leaves is freed by its last reference, without the collector.
+        """
+        if self.count >= self._frozen_at * 5 / 4 + MANY_MORE:
+            self._frozen_at = self.count
+            gc.freeze()
 
     def _beat(self, reader: Reader, frame: bytes) -> None:
         reader.frames = 0

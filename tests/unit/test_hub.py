@@ -6,6 +6,7 @@ loop. A number that a socket had is given to the next one, as the kernel does.
 
 import asyncio
 import errno
+import gc
 import itertools
 import os
 import random
@@ -542,3 +543,23 @@ def test_whatever_the_schedule_each_reader_gets_each_change_once_and_in_order(
         except BaseException as error:
             error.add_note(f"seed {seed}")
             raise
+
+
+def test_a_grown_audience_is_out_of_the_collectors_sight(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hub_module, "MANY_MORE", 100)
+    world = world_of(monkeypatch, turn_seconds=0.0)
+
+    async def grow() -> None:
+        async with world.running():
+            for count in (99, 1, 120, 10):
+                for _ in range(count):
+                    world.join()
+                await world.settle()
+                looked_at.append(sum(isinstance(each, Reader) for each in gc.get_objects()))
+
+    looked_at: list[int] = []
+    try:
+        asyncio.run(grow())
+    finally:
+        gc.unfreeze()
+    assert looked_at == [99, 0, 120, 0], "again when there are a quarter and 100 more than at the last time"
