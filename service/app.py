@@ -109,12 +109,16 @@ def create_app(settings: Settings, *, turn_seconds: float = 1.0, sheets: Path | 
             await asyncio.gather(*(tell_reach_of(group) for group in alike(side, editions)))
 
         async def tell_reach_of(group: list[str]) -> None:
+            told: dict[str, reach.Sheet] = {}
             while True:
                 await asyncio.sleep(REACH_SECONDS)
                 now_ms = time.time_ns() // 1_000_000
+                sheets = {code: hub.sheet(code, now_ms) for code in group}
+                news = {code: sheet for code, sheet in sheets.items() if sheet.is_news(told.get(code))}
                 try:
-                    told = {code: hub.sheet(code, now_ms) for code in group}
-                    await reach.write(of_edition(side, group[0]), process, told)
+                    if news:
+                        await reach.write(of_edition(side, group[0]), process, news)
+                    told |= news
                 except (RedisError, OSError) as error:
                     log.debug("reach not written", error=str(error))
 

@@ -15,6 +15,8 @@ from service.store.keys import Keys
 
 # A web process that has not written for this long is gone, and its readers with it.
 SILENT_MS = 10_000
+# What has not changed is written this often all the same.
+REPEAT_MS = 2_000
 
 
 class Screens(msgspec.Struct, frozen=True, array_like=True):
@@ -37,6 +39,12 @@ class Sheet(msgspec.Struct, frozen=True, array_like=True):
     epoch: str
     at_ms: int
     screens: list[Screens]
+
+    def is_news(self, before: "Sheet | None") -> bool:
+        """Whether it must be written after the one before: something changed, or readers of it might think us gone."""
+        if before is None or self.at_ms - before.at_ms >= REPEAT_MS:
+            return True
+        return (self.epoch, self.screens) != (before.epoch, before.screens)
 
 
 class Reach(msgspec.Struct, frozen=True):
