@@ -77,6 +77,6 @@ def draw() -> list[Path]:
 
 def short(server: str) -> str:
     """A server's name without its versions."""
-    name = server.split(" (")[0]
+    name = server.split(" (", maxsplit=1)[0]
     words = [word for word in name.split() if not word[0].isdigit()]
     return " ".join(words)
