@@ -9,12 +9,17 @@ import base64
 import hashlib
 import http
 import re
+from collections import deque
+from typing import Any, ClassVar
 from urllib.parse import unquote
 
+import httptools
 import msgspec
 from uvicorn._types import ASGI3Application
+from uvicorn.config import Config
 from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
+from uvicorn.server import ServerState
 
 from service.domain.frames import SUBPROTOCOL
 from service.errors import MalformedError, RequestTimeoutError, StoppressError, UpgradeRequiredError
@@ -25,6 +30,8 @@ from service.gateway.door import Door, accepts_subprotocol
 PATH = re.compile(rb"/v1/editions/([^/?]{1,120})/socket", re.ASCII)
 LONGEST_URL = 8_000
 GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"  # RFC 6455, section 1.3
+# What of uvicorn's protocol belongs to one connection from its beginning.
+OWN = ("parser", "pipeline")
 KEY = re.compile(rb"[A-Za-z0-9+/]{22}==", re.ASCII)
 
 
@@ -35,6 +42,26 @@ class AdoptingProtocol(HttpToolsProtocol):
     answering: RequestResponseCycle | None = None
     # None until the application is there, or under another one.
     arrivals: Arrivals | None = None
+    # What the last connection began with.
+    _model: ClassVar[dict[str, Any]] = {}
+
+    def __init__(
+        self,
+        config: Config,
+        server_state: ServerState,
+        app_state: dict[str, Any],
+        _loop: asyncio.AbstractEventLoop | None = None,
+    ) -> None:
+        """What uvicorn does, from a copy: it asks for two loggers each time, a twentieth of a handshake."""
+        model = AdoptingProtocol._model
+        if model.get("server_state") is not server_state or model.get("app_state") is not app_state:
+            super().__init__(config, server_state, app_state, _loop)
+            AdoptingProtocol._model = {name: each for name, each in vars(self).items() if name not in OWN}
+            return
+        vars(self).update(model)
+        self.parser = httptools.HttpRequestParser(self)
+        self.parser.set_dangerous_leniencies(lenient_data_after_close=True)
+        self.pipeline = deque()
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """A connection owes a request from its first moment: one that says nothing holds a place, too."""

@@ -64,7 +64,11 @@ def test_a_connection_begins_as_uvicorn_begins_it() -> None:
     async def begun(kind: type[HttpToolsProtocol], family: socket.AddressFamily, host: str) -> dict[str, object]:
         """All that a connection is made of, but for what is its own."""
         loop = asyncio.get_running_loop()
-        made = kind(config=config, server_state=ServerState(), app_state={}, _loop=loop)
+        state, shared = ServerState(), {"gateway": None}
+        first = kind(config=config, server_state=state, app_state=shared, _loop=loop)
+        made = kind(config=config, server_state=state, app_state=shared, _loop=loop)
+        assert made.parser is not first.parser, "of its own"
+        assert made.pipeline is not first.pipeline, "of its own"
         with socket.socket(family) as listening:
             listening.bind((host, 0))
             server = await loop.create_server(lambda: made, sock=listening)
