@@ -71,9 +71,7 @@ def busy(heard: dict[str, float]) -> float:
 
 def report(rounds: dict[str, list[dict[str, float]]], floor: str) -> dict[str, Any]:
     figures: dict[str, Any] = {"unit": "ms", "readers": READERS, "lines": LINES, "rounds": ROUNDS}
-    print(
-        f"\npublish -> the last of {READERS:,} readers, ms; {LINES} lines a round, median (min-max) of {ROUNDS} rounds\n"
-    )
+    print(f"\npublish -> the last of {READERS:,} readers, ms; {LINES} lines a round, median (min-max)\n")
     print(f"{'':<34}{'p50':>22}{'p99':>22}{'readers CPU':>14}")
     for name, label in (("stoppress", "Stoppress, from the HTTP call"), ("floor", floor)):
         row = figures[name] = {key: spread([each[key] for each in rounds[name]]) for key in ("p50", "p99", "cpu")}

@@ -8,7 +8,6 @@ from service.domain.frames import ItemChanged, Snapshot, encode
 from service.domain.instant import format_ms
 from service.domain.item import Item
 
-
 # What an editor gives; all else of an item is the service's own.
 GIVEN = ("headline", "speaker", "link", "section", "regions", "urgency")
 

@@ -1,8 +1,8 @@
 """Storm: what 2,000 handshakes a second do to the lines that 5,000 readers get meanwhile.
 
 Rounds without a storm alternate with rounds in one. Lines go out at a steady pace; each reader's time is from the start
-of the editor's HTTP call to the line in its hand. A handshake of the storm ends with its snapshot, and leaves. All of the
-service is on one core, readers, storm and editor have the other.
+of the editor's HTTP call to the line in its hand. Who storms in leaves with the snapshot. All of the service is on one
+core, readers, storm and editor have the other.
 """
 
 import sys
@@ -65,9 +65,7 @@ def one_round(stage: Stage, crowd: Crowd, count: int) -> Round:
 
 def report(rounds: dict[str, list[Round]], storms: list[Round]) -> dict[str, Any]:
     figures: dict[str, Any] = {"unit": "ms", "readers": READERS, "lines": LINES, "pairs": PAIRS, "rate": RATE}
-    print(
-        f"\nHTTP call -> {READERS:,} readers, ms; {LINES} lines a round, {1 / PACE_SECONDS:g}/s, median (min-max) of rounds\n"
-    )
+    print(f"\nHTTP call -> {READERS:,} readers, ms; {LINES} lines a round, {1 / PACE_SECONDS:g}/s, median (min-max)\n")
     print(f"{'':<26}{'p50':>22}{'p99':>24}{'last reader':>24}{'readers CPU':>14}")
     for name, label in (("calm", "no storm"), ("storm", f"{RATE:,} handshakes/s")):
         row = figures[name] = {
@@ -78,9 +76,8 @@ def report(rounds: dict[str, list[Round]], storms: list[Round]) -> dict[str, Any
     pairs = list(zip(rounds["calm"], rounds["storm"], strict=True))
     for key in ("p50", "p99"):
         figures[f"ratio_{key}"] = spread([storm[key] / calm[key] for calm, storm in pairs])
-    print(
-        f"\nratio within each pair: p50 {shown(figures['ratio_p50'])} x, p99 {shown(figures['ratio_p99'])} x (goal: p99 <= 2 x)"
-    )
+    ratios = (f"{key} {shown(figures[f'ratio_{key}'])} x" for key in ("p50", "p99"))
+    print(f"\nratio within each pair: {', '.join(ratios)} (goal: p99 <= 2 x)")
     for storm in storms:
         storm["rate"] = storm["handshakes"] / storm["seconds"]
     figures["handshakes"] = row = {
