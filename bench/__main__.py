@@ -7,7 +7,7 @@ import sys
 from datetime import UTC, datetime
 from pathlib import Path
 
-from bench import kill, last, latency, selections, slow, storm
+from bench import embargo, kill, last, latency, selections, slow, storm
 
 MEASUREMENTS = {
     "last": last,
@@ -15,6 +15,7 @@ MEASUREMENTS = {
     "storm": storm,
     "selections": selections,
     "kill": kill,
+    "embargo": embargo,
     "slow": slow,
 }
 
