@@ -7,7 +7,7 @@ import sys
 from datetime import UTC, datetime
 from pathlib import Path
 
-from bench import embargo, kill, last, latency, selections, slow, storm
+from bench import backlog, embargo, kill, last, latency, selections, slow, storm
 
 MEASUREMENTS = {
     "last": last,
@@ -16,6 +16,7 @@ MEASUREMENTS = {
     "selections": selections,
     "kill": kill,
     "embargo": embargo,
+    "backlog": backlog,
     "slow": slow,
 }
 

@@ -1,7 +1,7 @@
 """Embargo: how long after its moment a line is on a reader's socket, beside RQ's own scheduler.
 
 Embargoes lie at odd milliseconds of some seconds, and some of them several at the same one. None may come before its
-moment. RQ's figure is `enqueue_at` and a worker with a scheduler, whose job only publishes; it keeps whole seconds, so that
+moment. RQ's figure is `enqueue_at` and a worker with a scheduler, whose job only publishes; RQ keeps whole seconds, so
 a job may also be early. All of the service is on one core, reader and editor have the other.
 """
 

@@ -15,6 +15,7 @@ from tests.integration.harness import Service
 
 # As many as a ticker has: who comes gets a snapshot of the usual length.
 LINES = 10
+EDITIONS = ("en", "ar", "es")
 
 
 def cores() -> tuple[int, int]:
@@ -42,8 +43,10 @@ class Stage:
             self.editor = Editor(self.service.port)
             stack.callback(self.editor.close)
             for _ in range(LINES):
-                for edition in ("en", "ar", "es"):
+                for edition in EDITIONS:
                     self.editor.publish(edition)
+            for edition in EDITIONS:
+                self.service.publish(edition=edition)  # returns when all are in the log
             self._stack = stack.pop_all()
         return self
 
