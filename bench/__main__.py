@@ -7,7 +7,7 @@ import sys
 from datetime import UTC, datetime
 from pathlib import Path
 
-from bench import backlog, embargo, kill, last, latency, selections, slow, storm
+from bench import backlog, embargo, kill, last, latency, processes, selections, slow, storm
 
 MEASUREMENTS = {
     "last": last,
@@ -17,6 +17,7 @@ MEASUREMENTS = {
     "kill": kill,
     "embargo": embargo,
     "backlog": backlog,
+    "processes": processes,
     "slow": slow,
 }
 
