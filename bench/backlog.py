@@ -59,6 +59,12 @@ class Desk:
         draft.id = new_id()
         return self.newsroom.publish(Call(KEY), draft, own_id=False).id
 
+    def seq(self) -> int:
+        """How far the log has got."""
+        seq = self.redis.hget(Keys.of("en").meta, "seq")
+        assert seq is not None
+        return int(seq)
+
 
 class Follower:
     """A reader who only keeps what comes: it must not be what takes the time."""
@@ -99,7 +105,7 @@ def one_round(stage: Stage, desk: Desk) -> Round:
     """Let 10,000 changes wait, then let the worker go on."""
     keys = Keys.of("en")
     worker = stage.service.processes["worker"].pid
-    base = int(desk.redis.hget(keys.meta, "seq"))
+    base = desk.seq()
     os.kill(worker, signal.SIGSTOP)
     try:
         began = time.perf_counter()
@@ -116,7 +122,7 @@ def one_round(stage: Stage, desk: Desk) -> Round:
     with ThreadPoolExecutor(1) as listener:
         hearing = listener.submit(follower.hear)
         first = 0
-        while (seq := int(desk.redis.hget(keys.meta, "seq"))) < base + CHANGES:
+        while (seq := desk.seq()) < base + CHANGES:
             now = time.perf_counter_ns()
             if seq > base and not first:
                 first, first_seq = now, seq
@@ -131,7 +137,7 @@ def one_round(stage: Stage, desk: Desk) -> Round:
     assert [line.decode() for _, line in found] == waiting, f"expected the {CHANGES} lines, got {len(found)}"
     # Wake-ups that find nothing: they would take the core in the next round.
     left = desk.queue.count
-    desk.queue.empty()
+    desk.queue.empty()  # type: ignore[no-untyped-call]
     return {
         "accepted": CHANGES / accepted,
         "logged": CHANGES * 1e9 / (last - started),

@@ -102,7 +102,7 @@ def rq_scheduler(stage: Stage, chance: random.Random) -> list[float]:
             for moment in chance.sample(range(first, first + WITHIN_MS), JOBS):
                 at = datetime.fromtimestamp(moment / 1000, UTC)
                 queue.enqueue_at(at, "bench.embargo.publish_raw", url, str(moment), result_ttl=0)
-            late = []
+            late: list[float] = []
             ends = time.monotonic() + LONGEST_SECONDS
             while len(late) < JOBS:
                 message = pubsub.get_message(timeout=1)
