@@ -2,14 +2,18 @@
 
 import json
 import os
+import select
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 HERE = Path(__file__).parent
+# The longest that a command takes ends by itself: `open` after 30 s, `await` when it was told to.
+PATIENCE_SECONDS = 60.0
 
 
 def compiled(name: str, folder: Path) -> Path | None:
@@ -30,11 +34,11 @@ class Crowd:
         program = compiled("crowd", folder)
         self.language = "C" if program else "Python"
         self.count = 0
+        self._said = b""
         self.process = subprocess.Popen(
             [program] if program else [sys.executable, "-m", "bench.readers"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            text=True,
             preexec_fn=lambda: os.sched_setaffinity(0, {core}),  # noqa: PLW1509 - there is one thread yet
         )
 
@@ -58,14 +62,25 @@ class Crowd:
     def give(self, *command: object) -> None:
         """Give a command."""
         assert self.process.stdin is not None
-        self.process.stdin.write(" ".join(map(str, command)) + "\n")
+        self.process.stdin.write(" ".join(map(str, command)).encode() + b"\n")
         self.process.stdin.flush()
 
     def answer(self) -> dict[str, Any]:
-        """Wait for the answer to the last command."""
+        """Wait for the answer to the last command.
+
+        Raises:
+            TimeoutError: none came.
+        """
         assert self.process.stdout is not None
-        line = self.process.stdout.readline()
-        assert line, "the crowd ended"
+        ends = time.monotonic() + PATIENCE_SECONDS
+        while b"\n" not in self._said:
+            readable, _, _ = select.select([self.process.stdout], [], [], max(0.0, ends - time.monotonic()))
+            if not readable:
+                raise TimeoutError(f"expected an answer of the crowd within {PATIENCE_SECONDS:g} s, got none")
+            part = os.read(self.process.stdout.fileno(), 1 << 16)
+            assert part, "the crowd ended"
+            self._said += part
+        line, _, self._said = self._said.partition(b"\n")
         answer: dict[str, Any] = json.loads(line)
         return answer
 

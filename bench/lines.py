@@ -1,10 +1,15 @@
 """Lines: what is published in a measurement, in the shape and size of a real item."""
 
+from typing import Any
+
 import msgspec
 
 from service.domain.frames import ItemChanged, Snapshot, encode
 from service.domain.instant import format_ms
 from service.domain.item import Item
+
+# What an editor gives; all else of an item is the service's own.
+GIVEN = ("headline", "speaker", "link", "section", "regions", "urgency")
 
 
 def item(mark_ns: int, number: int = 0) -> Item:
@@ -41,6 +46,12 @@ def item(mark_ns: int, number: int = 0) -> Item:
 def change(mark_ns: int, number: int) -> bytes:
     """The message that brings a line, as Stoppress sends it."""
     return encode(ItemChanged(cursor=f"k3f9.{number}", item=item(mark_ns, number)))
+
+
+def draft(mark_ns: int, edition: str = "en") -> dict[str, Any]:
+    """The line as an editor sends it."""
+    line = msgspec.to_builtins(item(mark_ns))
+    return {"edition": edition} | {key: line[key] for key in GIVEN}
 
 
 def snapshot(lines: int = 10) -> bytes:

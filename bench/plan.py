@@ -346,6 +346,11 @@ def join(found: dict[str, dict[str, Any]]) -> dict[str, Any]:
     if fanout := found.get("fanout"):
         taken, cases = of_fanout(fanout)
         figures |= taken
+    if processes := found.get("processes"):
+        for name, count in (("one web process", 1), ("2 web processes", 2)):
+            label = f"{processes['readers']:,} readers in {count} process" + ("es" if count > 1 else "")
+            case = {"name": label, "readers": processes["readers"], "processes": count}
+            cases.append(case | {"last_ms": processes[name]["last_ms"]})
     names = [each.name for each in msgspec.structs.fields(Figures)]
     kept = [name for name in names if name not in figures]
     figures |= {name: msgspec.to_builtins(getattr(package.figures, name)) for name in kept}
@@ -367,31 +372,21 @@ def join(found: dict[str, dict[str, Any]]) -> dict[str, Any]:
 
 def of_fanout(fanout: dict[str, Any]) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     """What `fanout.json` says of Stoppress: figures where 5,000 read (or the next lower), cases everywhere."""
-    figures: dict[str, Any] = {}
-    cases: list[dict[str, Any]] = []
-    rows: dict[int, Any] = {int(count): row for count, row in fanout["servers"]["Stoppress"].items()}
+    rows: dict[int, Any] = {int(count): row for count, row in fanout["servers"][fanout["own"]].items()}
     chosen = rows[max((count for count in rows if count <= 5_000), default=min(rows))]
-    figures["delivery_us"] = chosen["single"]["cpu_us"]
-    if "burst" in chosen:
-        figures["burst_line_us"] = chosen["burst"]["cpu_us"]
+    figures = {"delivery_us": chosen["single_cpu_us"], "burst_line_us": chosen["burst_cpu_us"]}
+    cases = []
     for count, row in sorted(rows.items()):
         for kind, lines in (("single", 1), ("burst", BURST)):
-            if "last_ms" in row.get(kind, {}):
-                name = f"{count:,} readers" + (f", {lines} lines at once" if lines > 1 else "")
-                more = {"lines": lines, "gap_ms": row[kind].get("gap_ms", 0.0)}
-                cases.append({"name": name, "readers": count, "last_ms": row[kind]["last_ms"]} | more)
-    for count, row in sorted(fanout.get("processes", {}).items()):
-        name = f"{row['readers']:,} readers in {count} process" + ("es" if int(count) > 1 else "")
-        more = {"processes": int(count), "load_us": row.get("load_us", 0.0)}
-        cases.append({"name": name, "readers": row["readers"], "last_ms": row["last_ms"]} | more)
-    for key, kind, value, to in (
-        ("handshakes", "per_cpu_second", "handshake_us", lambda rate: 1e6 / rate),
-        ("memory", "bytes_per_reader", "reader_bytes", float),
+            name = f"{count:,} readers" + (f", {lines} lines at once" if lines > 1 else "")
+            cases.append({"name": name, "readers": count, "lines": lines, "last_ms": row[f"{kind}_last_ms"]})
+    for key, value, to in (
+        ("handshakes", "handshake_us", lambda rate: 1e6 / rate),
+        ("bytes_per_reader", "reader_bytes", float),
     ):
-        if mine := fanout.get(key, {}).get("Stoppress"):
-            row = mine[max(mine, key=int)][kind]
-            values = sorted(to(row[name]) for name in ("median", "min", "max"))
-            figures[value] = {"min": values[0], "median": values[1], "max": values[2]}
+        row = rows[max(rows)][key]
+        values = sorted(to(row[name]) for name in ("median", "min", "max"))
+        figures[value] = {"min": values[0], "median": values[1], "max": values[2]}
     return figures, cases
 
 

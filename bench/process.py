@@ -39,9 +39,9 @@ def resident_bytes(roots: Iterable[int]) -> int:
     return pages * os.sysconf("SC_PAGE_SIZE")
 
 
-def pin(roots: Iterable[int], core: int) -> None:
-    """Let the processes, with all their threads, run on this core only."""
+def pin(roots: Iterable[int], *cores: int) -> None:
+    """Let the processes, with all their threads, run on these cores only."""
     for pid in family(roots):
         with contextlib.suppress(OSError):
             for thread in Path(f"/proc/{pid}/task").iterdir():
-                os.sched_setaffinity(int(thread.name), {core})
+                os.sched_setaffinity(int(thread.name), cores)
