@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from bench.plan import join
 from service.cli import main
 from service.errors import SettingsError
-from service.gateway import hub, portion
+from service.gateway import delivery, hub, portion
 from service.plan import ask, model, shape, table
 from service.plan.figures import Case, Figures, Measured, Spread, read
 from service.plan.model import Plan
@@ -108,7 +108,8 @@ def test_lines_that_come_during_a_pass_are_joined_into_the_next() -> None:
 
 
 def test_the_plan_knows_the_hubs_constants() -> None:
-    assert (shape.SLICE_MS, shape.SLICE_WRITES, shape.TURNS) == (hub.SLICE_SECONDS * 1000, hub.SLICE_WRITES, hub.TURNS)
+    assert shape.TURNS == hub.TURNS
+    assert (shape.SLICE_MS, shape.SLICE_WRITES) == (delivery.SLICE_SECONDS * 1000, delivery.SLICE_WRITES)
     assert shape.LONGEST_WRITE == portion.LONGEST_WRITE
 
 
@@ -393,24 +394,32 @@ def test_results_of_a_bench_are_joined_into_a_figures_file(tmp_path: Path) -> No
 
     def row(last_ms: float) -> dict[str, Any]:
         return {
-            "single": {"cpu_us": leaf(6.5), "last_ms": leaf(last_ms)},
-            "burst": {"cpu_us": leaf(0.7), "last_ms": leaf(1.2 * last_ms)},
+            "single_cpu_us": leaf(6.5),
+            "burst_cpu_us": leaf(0.7),
+            "single_last_ms": leaf(last_ms),
+            "burst_last_ms": leaf(1.2 * last_ms),
+            "handshakes": leaf(16_000.0),
+            "bytes_per_reader": leaf(2_300.0),
         }
 
-    fanout = {
-        "servers": {"Stoppress": {"1000": row(11.0), "5000": row(37.0)}, "floor": {}},
-        "handshakes": {"Stoppress": {"1000": {"per_cpu_second": leaf(16_000.0)}}},
-        "memory": {"Stoppress": {"1000": {"bytes_per_reader": leaf(2_300.0)}}},
-        "processes": {"2": {"readers": 10_000, "last_ms": leaf(37.0)}},
+    fanout = {"own": "Stoppress", "servers": {"Stoppress": {"1000": row(11.0), "5000": row(37.0)}, "floor": {}}}
+    processes = {
+        "readers": 10_000,
+        "one web process": {"last_ms": leaf(72.0)},
+        "2 web processes": {"last_ms": leaf(37.0)},
     }
     joined = tmp_path / "figures.json"
-    joined.write_text(json.dumps(join({"fanout": fanout, "plan": {"ack_us": leaf(20.0), "redis_version": "8.0"}})))
+    joined.write_text(
+        json.dumps(
+            join({"fanout": fanout, "processes": processes, "plan": {"ack_us": leaf(20.0), "redis_version": "8.0"}})
+        )
+    )
     measured = read(joined)
     assert (measured.figures.delivery_us.median, measured.figures.ack_us.median) == (6.5, 20.0)
     assert measured.figures.handshake_us.median == pytest.approx(62.5)
     assert measured.versions["redis"] == "8.0"
     assert {(case.readers, case.processes, case.lines) for case in measured.cases} == {
-        (1_000, 1, 1), (1_000, 1, 10), (5_000, 1, 1), (5_000, 1, 10), (10_000, 2, 1)
+        (1_000, 1, 1), (1_000, 1, 10), (5_000, 1, 1), (5_000, 1, 10), (10_000, 1, 1), (10_000, 2, 1)
     }  # fmt: skip
     assert "beat_us" in measured.kept
     assert "ack_us" not in measured.kept
