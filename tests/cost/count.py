@@ -6,12 +6,14 @@ The tests' own functions are not counted, so that a test may wait in a loop for 
 import gc
 import sys
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from types import CodeType, FrameType
 from typing import Any
 
+# Of what a failing test counted, the dearest are printed.
+LINES = 25
 TESTS = str(Path(__file__).parent)
 SERVICE = str(Path(__file__).parents[2] / "service")
 
@@ -140,5 +142,11 @@ def _name(function: Any) -> str:
 
 def by_name(calls: Calls, share: int) -> str:
     """What the calls were, for whoever looks for one too many; `share` is by how many to divide."""
-    counts = [*calls.entered.items(), *calls.c.items()]
-    return "\n".join(f"{count / share:10.2f}  {name}" for name, count in counts if count)
+    return dearest(dict([*calls.entered.items(), *calls.c.items()]), share)
+
+
+def dearest(counts: Mapping[str, int], share: int = 1) -> str:
+    """The dearest of them, and how many more there are."""
+    found = sorted(((name, count) for name, count in counts.items() if count), key=lambda each: -abs(each[1]))
+    lines = [f"{count / share:10.2f}  {name}" for name, count in found[:LINES]]
+    return "\n".join(lines + [f"{'…':>10}  and {len(found) - LINES} more"] * (len(found) > LINES))
