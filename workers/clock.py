@@ -19,7 +19,7 @@ from redis.exceptions import RedisError
 
 from service.domain import lifecycle
 from service.domain.instant import format_ms
-from service.domain.lifecycle import Entry
+from service.domain.lifecycle import Decision, Entry
 from service.errors import ConflictError, StoppressError
 from service.store import log as store
 from service.store.connect import AsyncStore, alike, at, of_edition, streaming
@@ -249,24 +249,29 @@ class Clock:
         return nearest
 
     def _handle(self, code: str, late: list[tuple[str, int]]) -> bool:
-        """Decide what is late; false if the outbox takes nothing now."""
-        for item_id, ms in late:
-            record = self._context.items.find(item_id)
+        """Decide what is late, all of it in one step; false if the outbox does not take all of it now."""
+        decided: list[tuple[Decision, int]] = []
+        records = self._context.items.find_all(code, [item_id for item_id, _ in late])
+        for record, (item_id, ms) in zip(records, late, strict=True):
             decision = lifecycle.fall_due(record, now_ms()) if record is not None else None
-            if decision is None:
-                if len(self._idle) > DUE_AT_ONCE:
-                    self._idle.clear()
-                self._idle[code, item_id] = float(ms)
+            if decision is not None:
+                decided.append((decision, ms))
                 continue
-            try:
-                self._context.outbox.accept(decision)
-            except ConflictError:
+            if len(self._idle) > DUE_AT_ONCE:
+                self._idle.clear()
+            self._idle[code, item_id] = float(ms)
+        taken = True
+        answers = self._context.outbox.accept_all(code, [decision for decision, _ in decided])
+        for (decision, ms), answer in zip(decided, answers, strict=True):
+            item_id = decision.record.id
+            if isinstance(answer, ConflictError):
                 continue  # an editor was first; the next look sees what they did
-            except StoppressError as error:
-                log.warning("not taken", edition=code, id=item_id, error=error.detail)
-                return False
+            if isinstance(answer, StoppressError):
+                log.warning("not taken", edition=code, id=item_id, error=answer.detail)
+                taken = False
+                continue
             log.info("due", edition=code, id=item_id, action=decision.action, late_ms=now_ms() - ms)
-        return True
+        return taken
 
     async def _listen(self) -> None:
         """Hear that something earlier is due now."""

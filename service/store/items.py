@@ -74,6 +74,11 @@ class Items:
             raise failure
         return None
 
+    def find_all(self, edition: str, item_ids: list[str]) -> list[Record | None]:
+        """The records of these items of an edition, in one question."""
+        raws = of_edition(self._redis, edition).hmget(Keys.of(edition).items, item_ids)
+        return [_record.decode(raw) if raw is not None else None for raw in raws]
+
     def get(self, item_id: str) -> Record:
         """Raises:
         NotFoundError: there is no such item.

@@ -7,6 +7,8 @@ what the crack between the two could leave asleep.
 
 import hashlib
 import secrets
+from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple, cast
 
 import msgspec
@@ -23,6 +25,7 @@ from service.errors import (
     ConflictError,
     KeyReusedError,
     StaleError,
+    StoppressError,
     TakenError,
     UnavailableError,
     UnconfirmedError,
@@ -125,47 +128,47 @@ class Outbox:
             UnconfirmedError: too few replicas said in time that they have it.
             RedisError: Redis did not answer; whether it was accepted is not known, sending it again is safe.
         """
+        kill = decision.record.state == "killed"
+        names, values = _written(decision, attempt)
+        answer = self._run(decision.record.edition, names, values, wake=decision.entry is not None, kill=kill)
+        return self._said(decision, answer)
+
+    def accept_all(self, edition: str, decisions: list[Decision]) -> list[Accepted | StoppressError]:
+        """Write what is decided at one moment in one step: one round trip, one write to Redis's disk, one wake-up.
+
+        Each is accepted or refused by itself, as by `accept`; what that raises is in its place in the answer.
+
+        Raises:
+            RedisError: as `accept`.
+        """
+        if len(decisions) < 2 or not self._together:
+            return [self._tried(partial(self.accept, decision)) for decision in decisions]
+        with of_edition(self._redis, edition).pipeline(transaction=True) as pipe:
+            self._enqueue(edition, pipe)
+            for decision in decisions:
+                accept_script.queue(pipe, *_written(decision, Attempt()))
+            answers = pipe.execute(raise_on_error=False)[-len(decisions) :]
+        for answer in answers:
+            if isinstance(answer, NoScriptError):
+                # None was written: one of them loads the script, and the wake-up finds them all.
+                return [self._tried(partial(self.accept, decision)) for decision in decisions]
+            if isinstance(answer, Exception):
+                raise answer
+        return [self._tried(partial(self._said, *each)) for each in zip(decisions, answers, strict=True)]
+
+    def _tried(self, accept: Callable[[], Accepted]) -> Accepted | StoppressError:
+        try:
+            return accept()
+        except StoppressError as error:
+            return error
+
+    def _said(self, decision: Decision, answer: list[bytes]) -> Accepted:
+        """What the script's answer says of a decision; raises as `accept`."""
         record = decision.record
-        keys = Keys.of(record.edition)
-        names = [
-            keys.items,
-            keys.heads,
-            keys.versions,
-            keys.changed,
-            keys.outbox,
-            keys.log,
-            keys.live,
-            keys.places,
-            keys.due,
-            keys.audit,
-            idempotency(record.edition, attempt.key_digest or "none"),
-            keys.meta,
-        ]
-        values: list[str | bytes | int] = [
-            record.id,
-            record.rev - 1,
-            record.rev,
-            record.version,
-            record.state,
-            secrets.token_hex(8),
-            msgspec.json.encode(record),
-            msgspec.json.encode(decision.history),
-            msgspec.json.encode(decision.entry) if decision.entry else "",
-            decision.due_ms if decision.due_ms is not None else "",
-            decision.now_ms,
-            msgspec.json.encode(AuditEntry.of(decision, attempt.address)),
-            attempt.fingerprint,
-            IDEMPOTENCY_SECONDS,
-            keys.alarm,
-            KEPT,
-            MOST_WAITING,
-        ]
-        kill = record.state == "killed"
-        answer = self._run(record.edition, names, values, wake=decision.entry is not None, kill=kill)
         accepted = Accepted(record.id, record.version, record.state, decision.entry is not None, rev=record.rev)
         match [part.decode() for part in answer]:
             case ["ok"]:
-                self.confirm(record.edition, accepted, values[7])
+                self.confirm(record.edition, accepted, _history(decision))
                 return accepted
             case ["again", text]:
                 accepted = _again(text)
@@ -277,6 +280,50 @@ class Outbox:
             description=f"append {edition}",
             pipeline=pipe,
         )
+
+
+def _written(decision: Decision, attempt: Attempt) -> tuple[list[str], list[str | bytes | int]]:
+    """The keys and arguments of `accept.lua` for a decision."""
+    record = decision.record
+    keys = Keys.of(record.edition)
+    names = [
+        keys.items,
+        keys.heads,
+        keys.versions,
+        keys.changed,
+        keys.outbox,
+        keys.log,
+        keys.live,
+        keys.places,
+        keys.due,
+        keys.audit,
+        idempotency(record.edition, attempt.key_digest or "none"),
+        keys.meta,
+    ]
+    values: list[str | bytes | int] = [
+        record.id,
+        record.rev - 1,
+        record.rev,
+        record.version,
+        record.state,
+        secrets.token_hex(8),
+        msgspec.json.encode(record),
+        _history(decision),
+        msgspec.json.encode(decision.entry) if decision.entry else "",
+        decision.due_ms if decision.due_ms is not None else "",
+        decision.now_ms,
+        msgspec.json.encode(AuditEntry.of(decision, attempt.address)),
+        attempt.fingerprint,
+        IDEMPOTENCY_SECONDS,
+        keys.alarm,
+        KEPT,
+        MOST_WAITING,
+    ]
+    return names, values
+
+
+def _history(decision: Decision) -> bytes:
+    return msgspec.json.encode(decision.history)
 
 
 def _again(answer: str) -> Accepted:

@@ -16,11 +16,12 @@ from service.domain.item import Change
 from service.domain.lifecycle import Decision, Record
 from service.domain.ticker import RING, Past
 from service.embedded import EmbeddedRedis
+from service.errors import StaleError, TakenError
 from service.settings import Settings
 from service.store import log as store
 from service.store.connect import blocking
 from service.store.keys import Keys
-from service.store.outbox import Outbox, breaking_queue
+from service.store.outbox import Accepted, Outbox, breaking_queue
 from tests.integration.harness import Service, until
 from tests.unit.samples import EN, NOW_MS, draft
 
@@ -149,6 +150,24 @@ def test_a_hole_that_a_kill_left_is_no_gap_and_its_tombstone_follows(
     store.append(redis, EN)
     assert told(ask(store.replay, "en", epoch, 1, 500)) == [(3, "Between"), (5, "killed")]
     assert isinstance(ask(store.replay, "en", epoch, 4, 500)[0].change, Removed)
+
+
+def test_what_is_decided_at_one_moment_is_accepted_in_one_step_each_by_itself(redis: Redis, outbox: Outbox) -> None:
+    first = line("a")
+    outbox.accept(first)
+    for others in (["b", "c"], ["d", "e"]):
+        if others == ["b", "c"]:
+            redis.script_flush()  # as after a restart of Redis
+        waiting, woken = redis.llen(KEYS.outbox), redis.llen("rq:queue:breaking")
+        answers = outbox.accept_all("en", [line(others[0]), line("a"), line(others[1])])
+        assert [type(answer) for answer in answers] == [Accepted, TakenError, Accepted]
+        assert redis.llen(KEYS.outbox) == waiting + 2
+    assert redis.llen("rq:queue:breaking") == woken + 1, "one wake-up for all"
+    stale = update(first.record, "One")
+    outbox.accept(stale)
+    assert [type(each) for each in outbox.accept_all("en", [stale, kill(first.record)])] == [StaleError, StaleError]
+    assert outbox.accept_all("en", []) == []
+    assert redis.llen("rq:queue:breaking") == woken + 3
 
 
 def test_a_wake_up_goes_to_the_queue_on_another_redis_after_the_outbox(
