@@ -43,6 +43,6 @@ def test_an_idle_reader(arguments: list[str], work: str) -> None:
 
 def test_the_memory_of_idle_readers_that_the_system_sees() -> None:
     resident = measure()["resident"]
-    # Twice what is promised of a reader, since a kernel that gives pages of 2 MB rounds up; 1.8 KB as a rule. It is
+    # Twice what is promised of a reader, since a kernel that gives pages of 2 MB rounds up; 1.7 KB as a rule. It is
     # there for what a C library would take, such as a compressor for each reader, which takes 30 KB and more.
     assert resident < 6_000

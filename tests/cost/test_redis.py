@@ -8,6 +8,7 @@ only ever adds. So each change is made many times, and the cheapest time counts:
 the clock's own connections are left out; most of what is left of the worker's are RQ's books.
 """
 
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -19,7 +20,7 @@ import pytest
 from service.store.log import append_script
 from service.store.outbox import BREAKING
 from tests.cost.budgets import check
-from tests.integration.harness import Service
+from tests.integration.harness import DEADLINE_SECONDS, Service
 
 TIMES, MOST = 20, 80
 # The first ones load scripts and connect. It is more than `TIMES` where a busy machine puts something beside each.
@@ -58,7 +59,10 @@ def watch(service: Service, change: Callable[[], httpx.Response], mark: str, tol
     own = f"{response.json()['seq']}-0"
     commands: list[tuple[str, str]] = []
     begun = released = False
+    ends = time.monotonic() + DEADLINE_SECONDS
     for each in told:
+        # The clock's beats come by for ever.
+        assert time.monotonic() < ends, f"waited in vain for a worker to release {own}"
         name, *words = each["command"].split(" ")
         name, client = name.upper(), each["client_port"] or each["client_type"]
         begun |= [name, *words] == ["ECHO", mark]
