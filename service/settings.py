@@ -68,7 +68,7 @@ class Settings:
             wait_replicas=_number(env, "STOPPRESS_WAIT_REPLICAS", 0, low=0, high=100),
             admin_key=_admin_key(env),
             editions=Path(env["STOPPRESS_EDITIONS"]) if env.get("STOPPRESS_EDITIONS") else None,
-            web_processes=_number(env, "STOPPRESS_WEB_PROCESSES", os.cpu_count() or 1, low=1, high=256),
+            web_processes=_number(env, "STOPPRESS_WEB_PROCESSES", _cores(), low=1, high=256),
             allowed_origins=_origins(env),
             max_readers=max_readers,
             max_readers_per_address=_number(env, "STOPPRESS_MAX_READERS_PER_ADDRESS", 0, low=0, high=10_000_000),
@@ -117,6 +117,11 @@ class Settings:
         # A socket on `::` shows its IPv4 peers as ::ffff:127.0.0.1.
         ip = getattr(ip, "ipv4_mapped", None) or ip
         return any(ip in network for network in self.trusted_addresses)
+
+
+def _cores() -> int:
+    """The cores that this process may use: in a container often fewer than the machine has."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _number(env: Mapping[str, str], name: str, default: N, *, low: N, high: N) -> N:

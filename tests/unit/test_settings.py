@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import os
 from pathlib import Path
 
 import pytest
@@ -182,3 +183,14 @@ def test_the_editions_file_is_read_or_said_to_be_unreadable(tmp_path: Path) -> N
 def test_no_environment_brings_the_reader_down(env: dict[str, str]) -> None:
     with contextlib.suppress(SettingsError):
         Settings.from_env(env)
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="this system cannot bind a process to cores")
+def test_a_web_process_for_each_core_that_may_be_used() -> None:
+    allowed = os.sched_getaffinity(0)
+    try:
+        os.sched_setaffinity(0, {min(allowed)})
+        assert Settings.from_env({}).web_processes == 1
+    finally:
+        os.sched_setaffinity(0, allowed)
+    assert Settings.from_env({}).web_processes == len(allowed)
