@@ -31,7 +31,13 @@ DELIVERIES = 60_000
 STORM_SECONDS = 0.7
 SETTLE_SECONDS = 3.0
 
+WARM_UP = 10
+
 Row = dict[str, float]
+
+
+class LossError(Exception):
+    """A server did not deliver each line once and in order."""
 
 
 class Bench:
@@ -49,8 +55,7 @@ class Bench:
         crowd.aim(server.port, server.handshake(), server.after)
         crowd.come(readers, server.in_flight)
         row: Row = {}
-        # Some subscribe their readers a moment after the snapshot.
-        self.publish(readers, 1, 2)
+        self.warm_up()
         if whole:
             row["bytes_per_reader"] = (resident_bytes(server.pids()) - self.fresh_bytes) / readers
         for name, burst in (("single", 1), ("burst", BURST)):
@@ -65,9 +70,24 @@ class Bench:
             used, made = cpu_seconds(server.pids()) - before, crowd.tell("state")["handshakes"] - made
             storm = crowd.tell("calm")
             row |= {"handshakes": made / used, "handshake_p99": storm["p99"], "failed": storm["failed"]}
-        crowd.leave()
-        self.settle()
+        self.leave()
         return row
+
+    def leave(self) -> None:
+        """Have all readers go, and wait until the server does nothing more."""
+        self.crowd.leave()
+        self.settle()
+
+    def warm_up(self) -> None:
+        """Publish until a line gets to everyone: some subscribe their readers a moment after the snapshot."""
+        heard: dict[str, Any] = {}
+        for _ in range(WARM_UP):
+            self.crowd.tell("listen")
+            self.server.publish([lines.change(time.time_ns(), 0)])
+            heard = self.crowd.tell("await", 1, 5)
+            if not heard["short"]:
+                return
+        raise LossError(f"{heard['short']:,} readers were never reached")
 
     def publish(self, readers: int, burst: int, times: int) -> Row:
         """Publish so often so many lines at once; each time everybody must have them all, in order."""
@@ -83,7 +103,8 @@ class Bench:
             # Ten editors who call at once are in no order.
             wrong = heard["wrong"] if burst == 1 or server.in_order else 0
             if heard["short"] or wrong or heard["heard"] != readers * number * burst:
-                raise RuntimeError(f"{server.name}: expected each line once, in order, at every reader, got {heard}")
+                said = {key: heard[key] for key in ("heard", "short", "wrong")}
+                raise LossError(f"of {readers * number * burst:,} deliveries, each once and in order: {said}")
         deliveries = heard["heard"]
         used, used_rest = cpu_seconds(roots) - before, cpu_seconds(rest) - before_rest
         last = [max(heard["last"][at : at + burst]) for at in range(0, len(heard["last"]), burst)]
@@ -115,6 +136,7 @@ def measure() -> dict[str, Any]:
     for name, why in missing.items():
         print(f"not measured: {name}: {why}", file=sys.stderr)
     rows: dict[str, dict[int, list[Row]]] = {}
+    losses: dict[str, str] = {}
     with ExitStack() as stack:
         crowd: Crowd | None = None
 
@@ -138,7 +160,15 @@ def measure() -> dict[str, Any]:
                         continue
                     name = bench.server.name
                     print(f"{readers:,} readers, round {number} of {ROUNDS}: {name} …", file=sys.stderr, flush=True)
-                    row = bench.round(readers, whole=True)
+                    try:
+                        row = bench.round(readers, whole=True)
+                    except LossError as error:
+                        if bench is own:
+                            raise
+                        losses[f"{name}, {readers:,} readers, round {number}"] = str(error)
+                        print(f"{name}: {error}", file=sys.stderr)
+                        bench.leave()
+                        continue
                     after = floor.round(readers, whole=False)
                     for kind in ("single", "burst"):
                         least = statistics.mean(each["single_cpu_us"] for each in (before, after))
@@ -162,6 +192,7 @@ def measure() -> dict[str, Any]:
         "floor": floor_name,
         "servers": found,
         "missing": missing,
+        "losses": losses,
     }
     report(figures)
     return figures

@@ -224,5 +224,6 @@ def fanout_tables(fanout: Any) -> list[str]:
                 + f"| {row['single_client_cpu']['median']:.0%} |"
             )
         text.append("")
-    text += [f"Not measured: {name}: {why}" for name, why in fanout["missing"].items()]
+    text += [f"Not measured: {name}: {why}\n" for name, why in fanout["missing"].items()]
+    text += [f"Left out, because lines were lost: {name}: {why}\n" for name, why in fanout["losses"].items()]
     return text
