@@ -10,6 +10,7 @@ from service.domain.ticker import Past, Ticker
 from service.gateway.trail import Heard
 
 if TYPE_CHECKING:
+    from service.gateway.delivery import Delivery
     from service.gateway.reader import Reader
 
 
@@ -89,6 +90,8 @@ class Audience:
         # Readers that were skipped because they had not drained.
         self.lagging: set[Reader] = set()
         self.pending: list[Past] = []
+        # The round of writes that is under way.
+        self.delivery: Delivery | None = None
         # Each pending change's way so far, by seq.
         self.heard: dict[int, Heard] = {}
         self.restarted = False

@@ -51,6 +51,7 @@ class Delivery:
         self._pending = () if restarted else pending
         self._base = -1 if restarted else base
         self._skip = skip
+        self._kills = 0
         self._shared: dict[tuple[bytes | None, ...], list[Portion]] = {}
         self._rows = []
         for group in audience.groups.values():
@@ -59,6 +60,12 @@ class Delivery:
             if group.members:
                 self._rows.append(Row(group, *group.row(), group.losses, snapshot))
 
+    def kill(self, item_id: str) -> None:
+        """Whoever has not been written to yet does not get the text of this item any more."""
+        self._pending = [past for past in self._pending if past.subject != item_id]
+        self._shared.clear()
+        self._kills += 1
+
     def run(self) -> Iterator[None]:
         """Write to everyone; yields whenever it is time to let others at the loop."""
         write = os.write
@@ -66,13 +73,15 @@ class Delivery:
         work = 0
         for row in self._rows:
             group, readers, sockets, losses, _ = row
-            batch = self._batch(row)
+            batch, kills = self._batch(row), self._kills
             work += 1
-            if not batch:
-                continue
-            data, rest = batch[0].data, batch[1:]
-            size = len(data)
             for start in range(0, len(readers), SLICE_WRITES):
+                if self._kills != kills:
+                    batch, kills = self._batch(row), self._kills
+                if not batch:
+                    break
+                data, rest = batch[0].data, batch[1:]
+                size = len(data)
                 if group.losses != losses:
                     # Somebody left or lags since: another connection may have the same number by now.
                     losses = group.losses

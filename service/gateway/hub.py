@@ -78,8 +78,10 @@ class Hub:
         audience.heard[past.seq] = Heard(accepted_ms, time.time() * 1000)
         change = past.change
         if isinstance(change, Removed) and change.reason == "killed":
-            # A kill that comes before the text was written to anyone: the text is not written any more.
+            # Whoever the text was not written to yet does not get it any more.
             audience.pending = [each for each in audience.pending if each.subject != change.id]
+            if audience.delivery is not None:
+                audience.delivery.kill(change.id)
         audience.pending.append(past)
         if ticker.may_refill(past):
             for group in audience.groups.values():
@@ -299,10 +301,11 @@ class Hub:
         pending, audience.pending = audience.pending, []
         heard, audience.heard = audience.heard, {}
         restarted, audience.restarted = audience.restarted, False
-        delivery = Delivery(audience, pending, base, self._skip, restarted=restarted)
+        delivery = audience.delivery = Delivery(audience, pending, base, self._skip, restarted=restarted)
         first_ms = time.time() * 1000
         for _ in delivery.run():
             await asyncio.sleep(0)
+        audience.delivery = None
         self.counts.deliveries += delivery.written
         last_ms, lagging = time.time() * 1000, len(audience.lagging)
         for past in pending:

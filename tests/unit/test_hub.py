@@ -555,7 +555,8 @@ def test_a_grown_audience_is_out_of_the_collectors_sight(monkeypatch: pytest.Mon
                 for _ in range(count):
                     world.join()
                 await world.settle()
-                looked_at.append(sum(isinstance(each, Reader) for each in gc.get_objects()))
+                mine = (each for each in gc.get_objects() if isinstance(each, Reader) and each.hub is world.hub)
+                looked_at.append(sum(1 for _ in mine))
 
     looked_at: list[int] = []
     try:
@@ -563,3 +564,32 @@ def test_a_grown_audience_is_out_of_the_collectors_sight(monkeypatch: pytest.Mon
     finally:
         gc.unfreeze()
     assert looked_at == [99, 0, 120, 0], "again when there are a quarter and 100 more than at the last time"
+
+
+@pytest.mark.usefixtures("slices")
+@pytest.mark.parametrize("lines", [("a",), ("a", "b")])
+def test_a_kill_that_comes_while_the_text_goes_out_stops_it(
+    lines: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world = world_of(monkeypatch)
+
+    async def kill_midway() -> None:
+        async with world.running():
+            clients = [world.join() for _ in range(6)]
+            await world.settle()
+            before = [len(client.messages) for client in clients]
+            for item_id in lines:
+                world.publish(item_id)
+            for _ in range(3):
+                await asyncio.sleep(0)
+            world.remove("a", "killed")
+            await world.settle()
+            world.check()
+            got = [client.messages[start:] for client, start in zip(clients, before, strict=True)]
+            texts = [[message.item.id for message in each if isinstance(message, ItemChanged)] for each in got]
+            had_it = [each for each in texts if "a" in each]
+            assert 0 < len(had_it) < len(clients), "it was midway"
+            assert all(each[-1].reason == "killed" for each in got), "everyone hears of the kill"
+            assert all(set(each) - {"a"} == set(lines) - {"a"} for each in texts), "the other line got to all"
+
+    asyncio.run(kill_midway())
