@@ -73,15 +73,16 @@ class Delivery:
         work = 0
         for row in self._rows:
             group, readers, sockets, losses, _ = row
-            batch, kills = self._batch(row), self._kills
-            work += 1
+            kills = -1
             for start in range(0, len(readers), SLICE_WRITES):
-                if self._kills != kills:
-                    batch, kills = self._batch(row), self._kills
-                if not batch:
-                    break
-                data, rest = batch[0].data, batch[1:]
-                size = len(data)
+                if kills != self._kills:
+                    kills = self._kills
+                    batch = self._batch(row)
+                    work += 1
+                    if not batch:
+                        break
+                    data, rest = batch[0].data, batch[1:]
+                    size = len(data)
                 if group.losses != losses:
                     # Somebody left or lags since: another connection may have the same number by now.
                     losses = group.losses

@@ -35,14 +35,14 @@ BUDGETS: dict[str, dict[str, Budget]] = {
         "functions entered": Budget(0, "the loop over the readers calls nothing of ours, and only os.write of others"),
         "C functions called": Budget(3 / 64, "a length, the clock and a length once in 64; os.write counts as a write"),
         "instructions": Budget(
-            each(26.828, 24.766, 25.766), "the loop's body: a socket?, write, all of it?, and a 64th of what comes then"
+            each(26.906, 24.859, 25.844), "the loop's body: a socket?, write, all of it?, and a 64th of what comes then"
         ),
         "writes": Budget(1, "each is a system call: past the transport, or by it"),
     },
     "a delivery of ten lines at once": {
         "functions entered": Budget(0, "ten lines cost a reader what one does"),
         "C functions called": Budget(3 / 64, "likewise"),
-        "instructions": Budget(each(26.828, 24.766, 25.766), "likewise"),
+        "instructions": Budget(each(26.906, 24.859, 25.844), "likewise"),
         "writes": Budget(1, "what waits is joined"),
     },
     # One more line in a pass, whoever reads it.
@@ -59,14 +59,14 @@ BUDGETS: dict[str, dict[str, Budget]] = {
         "frames made": Budget(0, "made once for all selections that let the same through"),
         "payloads chosen": Budget(1, "to see what it lets through: once a selection, never once a reader"),
         "JSON encodes": Budget(0, "the worker's bytes go out as they are"),
-        "instructions": Budget(each(358.81, 340.72, 353.81), "five deliveries, and the choice"),
+        "instructions": Budget(each(368.81, 351.72, 363.81), "five deliveries, and the choice"),
     },
     "a selection, ten lines at once": {
         "functions entered": Budget(each(24, 23, 23), "two a line, for the choice, and the four of the pass"),
         "frames made": Budget(0, "likewise"),
         "payloads chosen": Budget(10, "one a line"),
         "JSON encodes": Budget(0, "likewise"),
-        "instructions": Budget(each(871.81, 889.72, 974.81), "five deliveries, and ten choices"),
+        "instructions": Budget(each(881.81, 900.72, 984.81), "five deliveries, and ten choices"),
     },
     # What a reader sends back for a line.
     "an ack": {
