@@ -162,7 +162,7 @@ def measure() -> dict[str, Any]:
                     print(f"{readers:,} readers, round {number} of {ROUNDS}: {name} …", file=sys.stderr, flush=True)
                     try:
                         row = bench.round(readers, whole=True)
-                    except LossError as error:
+                    except (LossError, RuntimeError, TimeoutError) as error:
                         if bench is own:
                             raise
                         losses[f"{name}, {readers:,} readers, round {number}"] = str(error)
