@@ -32,7 +32,7 @@ TURNS = 20
 STRIKES = 3
 # How long a reader may take to answer our close frame.
 FAREWELL_TURNS = 3
-# When so many more readers are here than ever before, and a quarter more, they are taken out of the collector's sight.
+# When so many readers are here that the garbage collector still looks at, and a quarter of all, it shall not any more.
 MANY_MORE = 1_000
 
 log = structlog.get_logger(__name__)
@@ -62,7 +62,8 @@ class Hub:
         self._drain_seconds = drain_seconds
         self._drained: list[Callable[[], None]] = []
         self._drain_turns = 0
-        self._frozen_at = 0
+        # How many readers are out of the garbage collector's sight.
+        self._frozen = 0
         self._turn_seconds = turn_seconds
         self._turn = 0
         self._joined = 0
@@ -157,6 +158,7 @@ class Hub:
         if group.size == 0:
             audience.groups.pop(group.selection, None)
         self.count -= 1
+        self._frozen -= reader.frozen
         self.addresses[reader.address] -= 1
         if self.addresses[reader.address] <= 0:
             del self.addresses[reader.address]
@@ -378,9 +380,13 @@ class Hub:
 
         A reader that leaves is freed by its last reference, without the collector.
         """
-        if self.count >= self._frozen_at * 5 / 4 + MANY_MORE:
-            self._frozen_at = self.count
+        if self.count - self._frozen >= max(MANY_MORE, self.count / 4):
+            # What is garbage by now would stay for ever.
+            gc.collect(1)
             gc.freeze()
+            self._frozen = self.count
+            for reader in self.readers():
+                reader.frozen = True
 
     def _beat(self, reader: Reader, frame: bytes) -> None:
         reader.frames = 0

@@ -65,6 +65,7 @@ class Reader(asyncio.Protocol):
         "audience",
         "closing",
         "frames",
+        "frozen",
         "gone",
         "group",
         "heard",
@@ -89,6 +90,8 @@ class Reader(asyncio.Protocol):
         self.acked = -1
         self.address = address
         self.slot = 0
+        # Whether the garbage collector has been told not to look at it.
+        self.frozen = False
         self.strikes = 0
         # What it sent since its last beat.
         self.frames = 0

@@ -1,175 +1,153 @@
-"""What a change asks of Redis: on its way in through the API, and out through a worker.
+"""What a change asks of Redis: on its way in through the newsroom, and out through a worker.
 
-Each round trip is a write that an editor waits for, and each writing one an fsync of Redis's append-only file.
-
-Redis tells each command that it runs (MONITOR), and counts each time that a client had something for it (INFO stats).
-What the processes do beside the changes (beats, reach, a look around once a second) can fall into the same moment, and
-only ever adds. So each change is made many times, and the cheapest time counts: it had nothing beside it. Commands of
-the clock's own connections are left out; most of what is left of the worker's are RQ's books.
+Each round trip is a wait, and each writing one an fsync of Redis's append-only file. Both sides run in this process, on
+a Redis that nobody else asks anything: each time that one of its connections sends something is a round trip, and Redis
+counts the commands (INFO commandstats), those within scripts as well.
 """
 
-import time
+import os
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import suppress
-from pathlib import Path
+from contextlib import contextmanager
+from typing import Any
 
-import httpx
 import pytest
+from redis import Redis
+from redis.connection import AbstractConnection
+from rq import Queue
+from rq.serializers import JSONSerializer
 
-from service.store.log import append_script
-from service.store.outbox import BREAKING
+from service.domain.edition import parse_editions
+from service.domain.item import Change, Draft
+from service.embedded import EmbeddedRedis
+from service.newsroom.queue import Call, Newsroom
+from service.settings import Settings
+from service.store.accounts import Accounts
+from service.store.connect import blocking
+from service.store.items import Items
+from service.store.keys import Keys
+from service.store.outbox import BREAKING, Accepted, Outbox, breaking_queue
 from tests.cost.budgets import check
-from tests.integration.harness import DEADLINE_SECONDS, Service
+from workers import context as context_module
+from workers.__main__ import BreakingWorker
 
-TIMES, MOST = 20, 80
-# The first ones load scripts and connect. It is more than `TIMES` where a busy machine puts something beside each.
-WARM = 3
-QUEUE = f"rq:queue:{BREAKING}"
+BODY = b'{"edition": "en", "headline": "Ceasefire takes effect at midnight"}'
 
 
-class Watched:
-    """What Redis was asked for one change: round trips, and commands by who gave them."""
+class Asked:
+    """What was asked of Redis meanwhile."""
 
     def __init__(self) -> None:
-        self.reads = 0
-        # Jobs that were queued, and that released.
-        self.wakes = self.releases = 0
-        self.web: Counter[str] = Counter()
-        self.worker: Counter[str] = Counter()
-        self.scripts: Counter[str] = Counter()
-
-    @property
-    def price(self) -> tuple[int, int]:
-        """For comparisons."""
-        return self.reads, self.web.total() + self.worker.total() + self.scripts.total()
-
-    def __str__(self) -> str:
-        parts = (("web process", self.web), ("worker", self.worker), ("scripts", self.scripts))
-        return "\n".join(f"{who}: {', '.join(f'{n} {name}' for name, n in each.items())}" for who, each in parts)
+        self.trips = 0
+        self.commands: Counter[str] = Counter()
 
 
-def watch(service: Service, change: Callable[[], httpx.Response], mark: str, told: Iterator[dict[str, str]]) -> Watched:
-    """Make a change, and listen until the worker that released it waits for the next wake-up."""
-    seen = Watched()
-    service.redis.echo(mark)
-    before = reads(service)
-    response = change()
-    assert response.status_code == 201, response.text
-    own = f"{response.json()['seq']}-0"
-    commands: list[tuple[str, str]] = []
-    begun = released = False
-    ends = time.monotonic() + DEADLINE_SECONDS
-    for each in told:
-        # The clock's beats come by for ever.
-        assert time.monotonic() < ends, f"waited in vain for a worker to release {own}"
-        name, *words = each["command"].split(" ")
-        name, client = name.upper(), each["client_port"] or each["client_type"]
-        begun |= [name, *words] == ["ECHO", mark]
-        if begun:
-            commands.append((client, name))
-        # Also those since the last change's end.
-        seen.wakes += name == "RPUSH" and words[0] == QUEUE
-        seen.releases += name == "EVALSHA" and words[0] == append_script.sha
-        released |= client == "lua" and name == "XADD" and own in words
-        if released and name == "BLMOVE":
-            break
-    # The second question is in the answer to itself.
-    seen.reads = reads(service) - before - 1
-    parts = {"lua": seen.scripts}
-    parts |= dict.fromkeys(ports(service.processes["web"].pid), seen.web)
-    parts |= dict.fromkeys(ports(service.processes["worker"].pid), seen.worker)
-    for client, name in commands:
-        if client in parts:  # neither the clock's nor ours
-            parts[client][name] += 1
-    return seen
+class Desk:
+    """A newsroom and a worker on a Redis of their own."""
 
+    def __init__(self, url: str) -> None:
+        self.url = url
+        self.teller = Redis.from_url(url)
+        redis = blocking(url)
+        settings = Settings()
+        editions = parse_editions(settings.read_editions(), "")
+        accounts = Accounts(redis, None)
+        outbox = Outbox(redis, breaking_queue(redis))  # type: ignore[arg-type]
+        self.newsroom = Newsroom(editions, accounts, Items(redis, editions), outbox)
+        # A key that is looked up; that of the environment is not.
+        self.call = Call(accounts.add("chief", "chief", 0))
+        self.waiting = Keys.of("en").outbox
 
-def reads(service: Service) -> int:
-    """How often any client had sent something."""
-    return int(service.redis.info("stats")["total_reads_processed"])
+    @contextmanager
+    def asking(self) -> Iterator[Asked]:
+        """Count what is asked within."""
+        asked = Asked()
+        send = AbstractConnection.send_packed_command
 
+        def counted(connection: AbstractConnection, *arguments: Any, **options: Any) -> None:
+            asked.trips += 1
+            send(connection, *arguments, **options)
 
-def cheapest(service: Service, change: Callable[[], httpx.Response]) -> Watched:
-    """Make a change many times; the time that had nothing beside it.
+        self.teller.config_resetstat()
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(AbstractConnection, "send_packed_command", counted)
+            yield asked
+        told = self.teller.info("commandstats")
+        asked.commands = Counter({name.removeprefix("cmdstat_"): row["calls"] for name, row in told.items()})
+        for name in ("config", "config|resetstat"):  # ours; the name depends on Redis's version
+            del asked.commands[name]
 
-    A change that a canary's wake-up released is cheaper, and those after it until all is quiet: they do not count.
-    """
-    found: list[Watched] = []
-    quiet = 0
-    with service.redis.monitor() as monitor:
-        for number in range(MOST):
-            seen = watch(service, change, f"change-{number}", monitor.listen())
-            quiet = quiet + 1 if seen.wakes == seen.releases == 1 else 0
-            if quiet > WARM:
-                found.append(seen)
-            least = min(found, key=lambda each: each.price, default=seen)
-            if len(found) >= TIMES and sum(each.price == least.price for each in found) > 1:
-                return least
-    raise AssertionError(f"of {MOST} changes {len(found)} were alone: {[each.price for each in found]}")
+    def release(self) -> Asked:
+        """Have a worker release one change."""
+        assert self.teller.llen(self.waiting) == 1
+        with self.asking() as busy:
+            self._burst()
+        assert self.teller.llen(self.waiting) == 0, "the worker released it"
+        with self.asking() as idle:
+            self._burst()
+        busy.trips -= idle.trips
+        busy.commands.subtract(idle.commands)
+        return busy
 
-
-def ports(process: int) -> list[str]:
-    """This side's ports of a process's connections (proc_pid_net(5), proc_pid_fd(5))."""
-    here = Path(f"/proc/{process}")
-    sockets = set()
-    for link in (here / "fd").iterdir():
-        with suppress(FileNotFoundError):  # it was closed while we looked
-            sockets.add(str(link.readlink()))
-    rows = [line.split() for line in (here / "net/tcp").read_text().splitlines()[1:]]
-    return [str(int(row[1].rpartition(":")[2], 16)) for row in rows if f"socket:[{row[9]}]" in sockets]
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _no_disk(service: Service) -> None:
-    """A slow disk would only give the other things more time to fall in between."""
-    service.redis.config_set("appendfsync", "no")
+    def _burst(self) -> None:
+        redis = blocking(self.url)
+        queue = Queue(BREAKING, connection=redis, serializer=JSONSerializer)  # type: ignore[arg-type]
+        worker = BreakingWorker([queue], connection=redis, serializer=JSONSerializer)  # type: ignore[arg-type]
+        worker.work(burst=True, logging_level="WARNING")
 
 
 @pytest.fixture(scope="module")
-def editor(service: Service) -> dict[str, str]:
-    """An editor's key, which is looked up; that of the environment is not."""
-    return service.add_key("editor", "editor") | {"prefer": "wait=10"}
+def desk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Desk]:
+    server = EmbeddedRedis(Settings(data=tmp_path_factory.mktemp("redis")), say=lambda _: None)
+    server.start()
+    with pytest.MonkeyPatch.context() as patch:
+        for name in [name for name in os.environ if name.startswith("STOPPRESS_")]:
+            patch.delenv(name)
+        patch.setenv("STOPPRESS_REDIS_URL", server.url)
+        context_module.context.cache_clear()
+        desk = Desk(server.url)
+        # The first ones load scripts and connect.
+        for _ in range(2):
+            publish(desk)
+            desk.release()
+        yield desk
+        context_module.context.cache_clear()
+    server.stop()
 
 
-def test_a_new_line(service: Service, editor: dict[str, str]) -> None:
-    body = {"edition": "en", "headline": "Ceasefire takes effect at midnight"}
-    seen = cheapest(service, lambda: service.http.post("/v1/items", json=body, headers=editor))
-    _check("a new line: Redis", seen)
+def publish(desk: Desk) -> Accepted:
+    return desk.newsroom.publish(desk.call, Draft.parse(BODY), own_id=False)
 
 
-def test_a_correction(service: Service, editor: dict[str, str]) -> None:
-    body = {"edition": "en", "headline": "Ceasefire takes effect at midnight"}
-    made = service.http.post("/v1/items", json=body, headers=editor).json()
-    version = made["version"]
-
-    def correct() -> httpx.Response:
-        nonlocal version
-        change = {"change": "correct", "note": "The time", "headline": f"Ceasefire takes effect at {version}"}
-        headers = editor | {"if-match": f'"{version}"'}
-        version += 1
-        return service.http.patch(f"/v1/items/{made['id']}", json=change, headers=headers)
-
-    _check("a correction: Redis", cheapest(service, correct))
-
-
-def test_a_kill(service: Service) -> None:
-    chief = service.add_key("chief", "chief")
-    body = {"edition": "en", "headline": "Not so"}
-    lines = iter([service.http.post("/v1/items", json=body, headers=chief).json()["id"] for _ in range(MOST)])
-    waiting = chief | {"prefer": "wait=10"}
-    seen = cheapest(service, lambda: service.http.post(f"/v1/items/{next(lines)}/kill", json={}, headers=waiting))
-    _check("a kill: Redis", seen)
-
-
-def _check(work: str, seen: Watched) -> None:
+def counted(desk: Desk, work: str, change: Callable[[], object]) -> None:
+    """Make a change and release it, and compare with its budget."""
+    with desk.asking() as way_in:
+        change()
+    way_out = desk.release()
     check(
         work,
         {
-            "round trips": seen.reads,
-            "commands of the web process": seen.web.total(),
-            "commands of the worker": seen.worker.total(),
-            "commands within scripts": seen.scripts.total(),
+            "round trips of the API": way_in.trips,
+            "commands of the API": way_in.commands.total(),
+            "round trips of the worker": way_out.trips,
+            "commands of the worker": way_out.commands.total(),
         },
-        str(seen),
+        f"API: {dict(way_in.commands)}\nworker: {dict(+way_out.commands)}",
     )
+
+
+def test_a_new_line(desk: Desk) -> None:
+    counted(desk, "a new line: Redis", lambda: publish(desk))
+
+
+def test_a_correction(desk: Desk) -> None:
+    made = publish(desk)
+    desk.release()
+    given = Change(change="correct", note="The time", headline="Ceasefire takes effect at noon")
+    counted(desk, "a correction: Redis", lambda: desk.newsroom.change(desk.call, made.id, given, made.version))
+
+
+def test_a_kill(desk: Desk) -> None:
+    made = publish(desk)
+    desk.release()
+    counted(desk, "a kill: Redis", lambda: desk.newsroom.act(desk.call, made.id, "kill", "Not so", None))

@@ -545,25 +545,27 @@ def test_whatever_the_schedule_each_reader_gets_each_change_once_and_in_order(
             raise
 
 
-def test_a_grown_audience_is_out_of_the_collectors_sight(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_large_audience_is_out_of_the_collectors_sight(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(hub_module, "MANY_MORE", 100)
     world = world_of(monkeypatch, turn_seconds=0.0)
 
-    async def grow() -> None:
+    async def come_and_go() -> None:
         async with world.running():
-            for count in (99, 1, 120, 10):
-                for _ in range(count):
+            for come, go in ((99, 0), (1, 0), (30, 0), (100, 0), (0, 200), (99, 0), (71, 0)):
+                for _ in range(come):
                     world.join()
+                for _ in range(go):
+                    world.leave(world.clients[0])
                 await world.settle()
                 mine = (each for each in gc.get_objects() if isinstance(each, Reader) and each.hub is world.hub)
                 looked_at.append(sum(1 for _ in mine))
 
     looked_at: list[int] = []
     try:
-        asyncio.run(grow())
+        asyncio.run(come_and_go())
     finally:
         gc.unfreeze()
-    assert looked_at == [99, 0, 120, 0], "again when there are a quarter and 100 more than at the last time"
+    assert looked_at == [99, 0, 30, 0, 0, 99, 0], "whenever there are 100 that it looks at; those that come again, too"
 
 
 @pytest.mark.usefixtures("slices")
