@@ -112,7 +112,7 @@ BUDGETS: dict[str, dict[str, Budget]] = {
     },
     "an idle reader that has had a line": {
         "bytes": Budget(
-            each(1740, 1740, 1730), "also uvloop's PseudoSocket, and its place in the row that is written to"
+            each(1740, 1740, 1740), "also uvloop's PseudoSocket, and its place in the row that is written to"
         ),
         "objects": Budget(6, "also the PseudoSocket"),
         "tasks": Budget(0, "likewise"),
