@@ -374,7 +374,7 @@ class Crowd:
                 self.acks_ns = int(float(milliseconds) * 1e6)
                 say({})
             case "state", ():
-                say({"open": self.open, "lost": self.lost, "handshakes": len(self.storm_taken)})
+                say({"open": self.open, "lost": self.lost, "handshakes": self.storm.done if self.storm else 0})
             case "close", ():
                 for number in self.opened():
                     self.readers.pop(number).socket.close()

@@ -1,5 +1,6 @@
 """Address: where a Redis is. One server, the primary that Sentinels name, or the shards of a Cluster; parsed once."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -55,8 +56,7 @@ class Address:
         if engine is None:
             raise ValueError(f"expected a URL such as {FORMS['single']}, got one with scheme {scheme[:20]!r}")
         try:
-            parts = urlsplit(url)
-            address = _single(parts, url) if engine == "single" else _several(engine, parts, url)
+            address = _single(urlsplit(url), url) if engine == "single" else _several(engine, url)
         except ValueError:
             address = None
         if address is None:
@@ -83,9 +83,12 @@ def _single(parts: SplitResult, url: str) -> Address | None:
     return Address("single", url) if sound else None
 
 
-def _several(engine: Engine, parts: SplitResult, url: str) -> Address | None:
-    """Several hosts make no `netloc` that the standard library takes apart."""
-    user, _, listed = parts.netloc.rpartition("@")
+def _several(engine: Engine, url: str) -> Address | None:
+    """Several hosts make no `netloc` that the standard library takes apart, and newer ones do not take it at all."""
+    scheme, _, behind = url.partition("://")
+    netloc = re.split("[/?#]", behind, maxsplit=1)[0]
+    parts = urlsplit(f"{scheme}://{behind[len(netloc) :]}")
+    user, _, listed = netloc.rpartition("@")
     hosts = tuple(_host(text, PORTS[engine]) for text in listed.split(","))
     service, _, db = parts.path.removeprefix("/").partition("/")
     query = dict(parse_qsl(parts.query, strict_parsing=bool(parts.query)))
