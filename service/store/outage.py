@@ -37,5 +37,7 @@ def refusal(error: BaseException) -> str | None:
 
 
 def is_outage(error: BaseException) -> bool:
-    """Whether it is Redis that fails: gone, silent, or refusing every write."""
+    """Whether it is Redis that fails: gone, silent, refusing every write, or a replica from this moment on."""
+    if isinstance(error, ResponseError) and str(error).startswith("UNBLOCKED"):
+        return True  # what waited there (BLMOVE) is sent away
     return isinstance(error, (ConnectionError, TimeoutError, OSError)) or refusal(error) is not None

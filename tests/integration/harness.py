@@ -16,6 +16,7 @@ from urllib.parse import urlencode
 
 import httpx
 from redis import Redis
+from redis.exceptions import RedisError
 from websockets.sync.client import ClientConnection, connect
 from websockets.typing import Origin, Subprotocol
 
@@ -188,7 +189,14 @@ class Service:
         """Wait until the web process can serve news and a worker listens."""
         until(self.is_ready, "/readyz to say 200")
         if any(name.startswith("worker") for name in self.processes):
-            until(lambda: self.redis.scard("rq:workers"), "a worker to listen")
+            until(self.a_worker_listens, "a worker to listen")
+
+    def a_worker_listens(self) -> bool:
+        """Whether one is in RQ's books. A Redis that was just killed may not be back, and nobody have noticed yet."""
+        try:
+            return bool(self.redis.scard("rq:workers"))
+        except RedisError:
+            return False
 
     def is_ready(self) -> bool:
         """Whether /readyz says so."""

@@ -7,6 +7,7 @@ import pytest
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import RedisError, ResponseError
 
+from service.store.outage import is_outage
 from workers.__main__ import Outage, _is_of_rq
 
 
@@ -41,3 +42,10 @@ def test_what_rq_raises_over_its_own_books_is_told_from_what_a_job_raises() -> N
     assert _is_of_rq(trace_of("rq.executions"))
     assert not _is_of_rq(trace_of("workers.fanout"))
     assert not _is_of_rq(None)
+
+
+def test_a_wait_that_ends_because_its_redis_becomes_a_replica_is_an_outage() -> None:
+    # As Redis says it to BLMOVE; a plain ResponseError to redis-py.
+    said = "UNBLOCKED force unblock from blocking operation, instance state changed (master -> replica?)"
+    assert is_outage(ResponseError(said))
+    assert not is_outage(ResponseError("WRONGTYPE Operation against a key holding the wrong kind of value"))
