@@ -33,9 +33,9 @@ class Editor:
         document: dict[str, Any] = json.loads(answer)
         return document
 
-    def publish(self, edition: str = "en") -> str:
-        """Publish a line that says when this call began; return its id."""
-        line: str = self.call("POST", "/v1/items", lines.draft(time.time_ns(), edition))["id"]
+    def publish(self, edition: str = "en", mark_ns: int | None = None) -> str:
+        """Publish a line that says when this call began, or another moment; return its id."""
+        line: str = self.call("POST", "/v1/items", lines.draft(mark_ns or time.time_ns(), edition))["id"]
         return line
 
     def close(self) -> None:

@@ -6,7 +6,6 @@ readers, and every ratio is to the mean of these two. What is counted is the CPU
 before the first line is published until every reader has the last one, with all else that they do meanwhile.
 """
 
-import os
 import statistics
 import sys
 import tempfile
@@ -19,9 +18,11 @@ from bench import lines
 from bench.crowd import Crowd
 from bench.figures import Figure, percentile, shown, spread
 from bench.floor import Floor
-from bench.peers import PEERS, Peer, free_port
+from bench.peers import PEERS, Peer
 from bench.peers.stoppress import Stoppress
 from bench.process import cpu_seconds, resident_bytes
+from bench.stage import cores
+from tests.integration.harness import free_port
 
 READERS = (1_000, 5_000, 10_000, 15_000)
 ROUNDS = 3
@@ -130,8 +131,7 @@ class Bench:
 
 def measure() -> dict[str, Any]:
     """Measure everything, print a table for each number of readers, and return the figures."""
-    cores = sorted(os.sched_getaffinity(0))
-    os.sched_setaffinity(0, {cores[-1]})
+    core, other = cores()
     missing = {peer.name: why for peer in PEERS if (why := peer.missing())}
     for name, why in missing.items():
         print(f"not measured: {name}: {why}", file=sys.stderr)
@@ -143,13 +143,15 @@ def measure() -> dict[str, Any]:
         def started(server: Peer) -> Bench:
             assert crowd is not None
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="bench-")))
-            bench = Bench(server, crowd, folder, cores[0])
+            bench = Bench(server, crowd, folder, core)
             stack.callback(server.stop)
             return bench
 
         place = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="bench-")))
-        crowd = stack.enter_context(Crowd(place, cores[-1]))
-        floor, own = started(Floor()), started(Stoppress())
+        crowd = stack.enter_context(Crowd(place, other))
+        # Which also has this process leave the servers' core.
+        own = started(Stoppress())
+        floor = started(Floor())
         others = [started(peer) for peer in PEERS if peer.name not in missing]
         for readers in READERS:
             for number in range(1, ROUNDS + 1):

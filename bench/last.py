@@ -16,8 +16,8 @@ from bench import lines
 from bench.crowd import Crowd
 from bench.figures import percentile, shown, spread
 from bench.floor import Floor
-from bench.peers import free_port
 from bench.stage import Stage
+from tests.integration.harness import free_port
 
 READERS = 5_000
 LINES = 100

@@ -5,7 +5,6 @@ figure is what RQ and Redis alone take on the same machine for a job that only p
 """
 
 import json
-import statistics
 import subprocess
 import sys
 import tempfile
@@ -17,6 +16,7 @@ from redis import Redis
 from rq import Queue
 from rq.serializers import JSONSerializer
 
+from bench.figures import percentile, shown, spread
 from tests.integration.harness import Service
 
 ROUNDS = 3
@@ -38,10 +38,9 @@ def measure() -> dict[str, Any]:
     for name, label in (("stoppress", "Stoppress, HTTP call to socket"), ("raw", "RQ and PUBLISH alone")):
         row = {}
         for percent in (50, 99):
-            values = [_percentile(each[name], percent) for each in rounds]
-            row[f"p{percent}"] = {"median": statistics.median(values), "min": min(values), "max": max(values)}
+            row[f"p{percent}"] = spread([percentile(each[name], percent) for each in rounds])
         figures[name] = row
-        print(f"{label:<34}" + "".join(f"{_shown(row[key]):>20}" for key in ("p50", "p99")))
+        print(f"{label:<34}" + "".join(f"{shown(row[key]):>20}" for key in ("p50", "p99")))
     ratio = figures["stoppress"]["p50"]["median"] / figures["raw"]["p50"]["median"]
     figures["ratio_p50"] = ratio
     print(f"\nratio of the medians: {ratio:.2f} x")
@@ -104,11 +103,3 @@ def publish_raw(url: str, text: str) -> None:
     if url not in _clients:
         _clients[url] = Redis.from_url(url)
     _clients[url].publish("raw", text)
-
-
-def _percentile(values: list[float], percent: int) -> float:
-    return statistics.quantiles(values, n=100, method="inclusive")[percent - 1]
-
-
-def _shown(row: dict[str, float]) -> str:
-    return f"{row['median']:.2f} ({row['min']:.2f}-{row['max']:.2f})"

@@ -1,5 +1,6 @@
 """Lines: what is published in a measurement, in the shape and size of a real item."""
 
+import re
 from typing import Any
 
 import msgspec
@@ -8,6 +9,7 @@ from service.domain.frames import ItemChanged, Snapshot, encode
 from service.domain.instant import format_ms
 from service.domain.item import Item
 
+MARK = re.compile(rb"Line of (\d{19})")
 # What an editor gives; all else of an item is the service's own.
 GIVEN = ("headline", "speaker", "link", "section", "regions", "urgency")
 
@@ -46,6 +48,11 @@ def item(mark_ns: int, number: int = 0) -> Item:
 def change(mark_ns: int, number: int) -> bytes:
     """The message that brings a line, as Stoppress sends it."""
     return encode(ItemChanged(cursor=f"k3f9.{number}", item=item(mark_ns, number)))
+
+
+def mark_of(payload: bytes) -> int:
+    """When the publishing of a line in a message began, as its headline says."""
+    return int(MARK.search(payload)[1])  # type: ignore[index]
 
 
 def draft(mark_ns: int, edition: str = "en") -> dict[str, Any]:

@@ -11,13 +11,10 @@ import os
 import platform
 import re
 import resource
-import select
-import socket
 import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -27,20 +24,21 @@ import msgspec
 from redis import Redis
 from redis.asyncio import Redis as AsyncRedis
 
+from bench import table
+from bench.figures import percentile, spread
+from bench.process import cpu_seconds, pin, resident_bytes
+from bench.stage import Stage
+from service.domain.frames import websocket
 from service.embedded import EmbeddedRedis
 from service.plan.figures import BURST, FORMAT, Figures
 from service.plan.figures import read as read_figures
 from service.settings import Settings
 from service.store import reach
 from service.store.health import ask_log, ask_queue
+from service.store.keys import Keys
 from tests.integration.harness import Service, free_port, until
 
 RESULTS = Path(__file__).with_name("results")
-HANDSHAKE = (
-    b"GET /v1/editions/en/socket HTTP/1.1\r\nHost: bench\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
-    b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
-)
-PING, PONG = b"\x89\x00", b"\x8a\x80\x00\x00\x00\x00"
 ROUNDS = 3
 # Redis.
 SUBSCRIBERS = (10, 100, 1_000)
@@ -64,15 +62,11 @@ def measure() -> dict[str, Any]:
     with tempfile.TemporaryDirectory(prefix="stoppress-bench-") as folder:
         print("redis …", file=sys.stderr, flush=True)
         figures |= of_redis(Path(folder) / "redis")
-    with tempfile.TemporaryDirectory(prefix="stoppress-bench-") as folder, Service(Path(folder)) as service:
+    with Stage() as stage:
         print("a crowd …", file=sys.stderr, flush=True)
-        service.start()
-        cores = sorted(os.sched_getaffinity(0))
-        for name, process in service.processes.items():
-            for task in Path(f"/proc/{process.pid}/task").iterdir():
-                os.sched_setaffinity(int(task.name), {cores[0] if name == "web" else cores[-1]})
-        figures |= of_lines(service)
-        figures |= of_crowd(service)
+        service = stage.service
+        figures |= of_lines(stage)
+        figures |= of_crowd(stage)
         with_web = len(service.redis.client_list())
         service.stop("web")
         figures["redis_connections"] = one(with_web - len(service.redis.client_list()))
@@ -81,7 +75,7 @@ def measure() -> dict[str, Any]:
     for name, row in figures.items():
         print(f"    {name:<22}{row['median']:>12,.2f}  ({row['min']:,.2f}-{row['max']:,.2f})")
     figures["redis_version"] = redis_version
-    write(results() | {"plan": figures})
+    write(table.read(RESULTS) | {"plan": figures})
     return figures
 
 
@@ -121,7 +115,10 @@ def publish_us(redis: Redis, url: str, count: int) -> float:
 
 
 async def processes_us(redis: Redis, url: str, count: int) -> float:
-    """What web processes ask and tell in a second, by the same calls; so many editions, for one process."""
+    """What web processes ask and tell in a second, by the same calls; so many editions, for one process.
+
+    Of a large audience somebody always comes or goes: it is told four times a second.
+    """
     editions = [f"e{number}" for number in range(count)]
     ends = time.monotonic() + LOOK_SECONDS + 0.5
 
@@ -149,21 +146,22 @@ async def processes_us(redis: Redis, url: str, count: int) -> float:
     return taken
 
 
-def of_lines(service: Service) -> dict[str, Any]:
+def of_lines(stage: Stage) -> dict[str, Any]:
     """A line's way to one reader, and what it costs a web process that is not called, and Redis."""
+    service = stage.service
     # A second web process, which is not called and has no readers: what it does for a change every process does.
     service.start("web2", port=str(free_port()), ready=False)
     until(lambda: "following" in service.log("web2"), "the second web process to follow")
     web = service.processes["web2"].pid
+    pin([web], stage.core)
     total = []
-    idle_redis, idle_web = idle(service, "web2")
+    idle_redis, idle_web = idle(service, web)
     before_redis, before_web, since = main_thread_us(service.redis), cpu_us(web), time.monotonic()
     with service.screen() as screen:
         screen.next()
-        for number in range(LINES):
+        for _ in range(LINES):
             began = time.perf_counter()
-            answer = publish(service, number)
-            screen.item(answer["id"])
+            screen.item(stage.editor.publish())
             total.append((time.perf_counter() - began) * 1000)
     seconds = time.monotonic() - since
     redis = (main_thread_us(service.redis) - before_redis - seconds * idle_redis) / LINES
@@ -175,11 +173,10 @@ def of_lines(service: Service) -> dict[str, Any]:
     heard = [each["heard_ms"] for each in ways]
     after = [each["last_ms"] for each in ways]
     accepted = statistics.median(total) - statistics.median(after)
-    cuts = statistics.quantiles(total, n=100, method="inclusive")
     in_log = min(statistics.median(appended[each["id"]] for each in ways), statistics.median(heard))
     return {
-        "path_ms": one(cuts[49]),
-        "path_p99_ms": one(cuts[98]),
+        "path_ms": one(percentile(total, 50)),
+        "path_p99_ms": one(percentile(total, 99)),
         "accepted_ms": one(max(accepted, 0.1)),
         "appended_ms": one(max(in_log, 0.1)),
         "heard_ms": one(max(statistics.median(heard) - in_log, 0.1)),
@@ -189,109 +186,52 @@ def of_lines(service: Service) -> dict[str, Any]:
     }
 
 
-def idle(service: Service, name: str = "web") -> tuple[float, float]:
-    """Redis's and the web process's CPU in an idle second, in µs."""
-    web = service.processes[name].pid
+def idle(service: Service, web: int) -> tuple[float, float]:
+    """Redis's and a web process's CPU in an idle second, in µs."""
     before_redis, before_web, since = main_thread_us(service.redis), cpu_us(web), time.monotonic()
     time.sleep(LOOK_SECONDS)
     seconds = time.monotonic() - since
     return (main_thread_us(service.redis) - before_redis) / seconds, (cpu_us(web) - before_web) / seconds
 
 
-def of_crowd(service: Service) -> dict[str, Any]:
+def of_crowd(stage: Stage) -> dict[str, Any]:
     """What idle readers take and cost, and readers who confirm."""
-    web = service.processes["web"].pid
-    _, idle_us = idle(service)
-    empty, slab = resident(web), slab_bytes()
-    crowd = Crowd(service.port, READERS)
-    until(lambda: crowd.drain(0.1) or service.http.get("/readyz").json()["readers"] == READERS, "all readers")
+    service, web = stage.service, stage.web
+    _, idle_us = idle(service, web)
+    empty, slab = resident_bytes([web]), slab_bytes()
+    crowd = stage.crowd()
+    stage.aim(crowd)
+    crowd.come(READERS)
     socket_bytes = (slab_bytes() - slab) / READERS / 2  # both ends of each are on this machine
     before, since = cpu_us(web), time.monotonic()
-    crowd.drain(WATCH_SECONDS)
+    time.sleep(WATCH_SECONDS)
     seconds = time.monotonic() - since
     # A twentieth of them has its beat each second.
     beat = (cpu_us(web) - before - seconds * idle_us) / (READERS * seconds / 20)
-    acks, sizes = [], []
-    for number in range(ROUNDS + 1):
-        publish(service, number)
-        sizes.append(crowd.line())
-        cursor = service.http.get("/v1/editions/en/ticker").json()["cursor"]
+
+    def line_us() -> float:
+        """What a line costs from its call until all have it and have confirmed it, if they do."""
         before, since = cpu_us(web), time.monotonic()
-        crowd.confirm(cursor)
+        crowd.tell("listen")
+        stage.editor.publish()
+        heard = crowd.tell("await", 1, 10)
+        assert not heard["short"], heard
+        time.sleep(HELD_SECONDS + 0.3)
         seconds = time.monotonic() - since
-        beats = READERS * seconds / 20
-        acks.append((cpu_us(web) - before - seconds * idle_us - beats * beat) / READERS)
-    crowd.close()
+        return cpu_us(web) - before - seconds * (idle_us + READERS / 20 * beat)
+
+    # The first of each finds nothing warm.
+    silent = [line_us() for _ in range(ROUNDS + 1)][1:]
+    crowd.tell("acks", round(HELD_SECONDS * 1000))
+    confirmed = [line_us() for _ in range(ROUNDS + 1)][1:]
+    (_, latest), *_ = service.redis.xrevrange(Keys.of("en").log, count=1)
     return {
         "process_bytes": one(empty),
         "socket_bytes": one(socket_bytes),
         "beat_us": one(beat),
-        "ack_us": spread(acks[1:]),  # the first finds nothing warm
-        "frame_bytes": one(sizes[-1]),
+        "ack_us": spread([(each - statistics.median(silent)) / READERS for each in confirmed]),
+        "frame_bytes": one(len(websocket(latest[b"frame"]))),
     }
-
-
-class Crowd:
-    """Readers on bare sockets, in this process."""
-
-    def __init__(self, port: int, count: int) -> None:
-        self.epoll = select.epoll()
-        self.sockets: dict[int, socket.socket] = {}
-        for _ in range(count):
-            reader = socket.create_connection(("127.0.0.1", port))
-            reader.sendall(HANDSHAKE)
-            reader.setblocking(False)
-            self.sockets[reader.fileno()] = reader
-            self.epoll.register(reader.fileno(), select.EPOLLIN)
-
-    def drain(self, seconds: float) -> None:
-        """Read what comes, and answer pings."""
-        for _ in self.read(seconds):
-            pass
-
-    def read(self, seconds: float) -> Iterator[bytes]:
-        """What comes within so long."""
-        ends = time.monotonic() + seconds
-        while (left := ends - time.monotonic()) > 0:
-            for number, _ in self.epoll.poll(left):
-                data = self.sockets[number].recv(65_536)
-                if PING in data:
-                    self.sockets[number].send(PONG)
-                yield data
-
-    def line(self) -> int:
-        """Wait until everyone has a line; how long its frame is."""
-        missing, size = len(self.sockets), 0
-        for data in self.read(10.0):
-            if b'"type":"item"' in data:
-                size = len(data) if not size else min(size, len(data))
-                missing -= 1
-                if not missing:
-                    break
-        assert not missing, f"{missing} readers got no line"
-        return size
-
-    def confirm(self, cursor: str) -> None:
-        """Everyone confirms, spread over the time that the page's script spreads it."""
-        body = b'{"type":"ack","cursor":"%s","held":140}' % cursor.encode()
-        frame = b"\x81" + bytes([0x80 | len(body)]) + b"\0\0\0\0" + body
-        for number, reader in enumerate(list(self.sockets.values())):
-            reader.send(frame)
-            if number % 100 == 99:
-                self.drain(HELD_SECONDS / len(self.sockets) * 100)
-        self.drain(0.3)
-
-    def close(self) -> None:
-        for reader in self.sockets.values():
-            reader.close()
-
-
-def publish(service: Service, number: int) -> dict[str, Any]:
-    headline = f"Line {number}: ceasefire takes effect at midnight, says the Foreign Ministry"
-    response = service.http.post("/v1/items", json={"edition": "en", "headline": headline, "urgency": 2})
-    response.raise_for_status()
-    answer: dict[str, Any] = response.json()
-    return answer
 
 
 def main_thread_us(redis: Redis) -> float:
@@ -301,13 +241,7 @@ def main_thread_us(redis: Redis) -> float:
 
 
 def cpu_us(pid: int) -> float:
-    """CPU that all threads of a process have had; finer than `/proc/PID/stat`."""
-    tasks = Path(f"/proc/{pid}/task").glob("*/schedstat")
-    return sum(int(task.read_text().split()[0]) for task in tasks) / 1000
-
-
-def resident(pid: int) -> int:
-    return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    return cpu_seconds([pid]) * 1e6
 
 
 def slab_bytes() -> int:
@@ -317,10 +251,6 @@ def slab_bytes() -> int:
     return int(found[1]) * 1024
 
 
-def spread(values: list[float]) -> dict[str, float]:
-    return {"median": statistics.median(values), "min": min(values), "max": max(values)}
-
-
 def one(value: float) -> dict[str, float]:
     return {"median": value, "min": value, "max": value}
 
@@ -328,15 +258,10 @@ def one(value: float) -> dict[str, float]:
 # Joining.
 
 
-def results() -> dict[str, dict[str, Any]]:
-    """What `bench/results` has, by measurement."""
-    return {path.stem: json.loads(path.read_text()) for path in RESULTS.glob("*.json")}
-
-
 def join(found: dict[str, dict[str, Any]]) -> dict[str, Any]:
     """All results as a figures file (`service/plan/figures.py`). What none of them has is kept from the package's.
 
-    The line's way is this module's own and not `latency`'s: with the web process on a core of its own, as in `fanout`.
+    The line's way is this module's own and not `latency`'s: with all of the service on one core, as in `fanout`.
     """
     package = read_figures(None)
     figures: dict[str, Any] = dict(found.get("plan", {}))
@@ -412,4 +337,4 @@ def versions(redis: str) -> dict[str, str]:
 
 
 if __name__ == "__main__":
-    print(write(results()))
+    print(write(table.read(RESULTS)))

@@ -22,11 +22,11 @@ from bench import lines
 from bench.crowd import Crowd
 from bench.figures import Figure, shown, spread
 from bench.floor import Floor
-from bench.peers import free_port, packed
+from bench.peers import packed
 from bench.process import cpu_seconds, family, pin
 from bench.stage import Stage
 from service.domain.instant import parse_ms
-from tests.integration.harness import until
+from tests.integration.harness import free_port, until
 
 READERS = 10_000
 PASSES = 25

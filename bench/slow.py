@@ -17,6 +17,8 @@ import time
 from pathlib import Path
 from typing import Any
 
+from bench.figures import shown, spread
+from bench.process import pin, resident_bytes
 from tests.integration.harness import Service, until
 
 READERS, STUCK = 2_000, 200
@@ -57,7 +59,7 @@ def measure() -> dict[str, Any]:
         web = service.processes["web"].pid
         cores = sorted(os.sched_getaffinity(0))
         for process in service.processes.values():
-            os.sched_setaffinity(process.pid, {cores[0] if process.pid == web else cores[-1]})
+            pin([process.pid], cores[0] if process.pid == web else cores[-1])
         os.sched_setaffinity(0, {cores[-1]})
         readers = Readers(service.port)
         until(lambda: service.http.get("/readyz").json()["readers"] == READERS, "all readers")
@@ -67,10 +69,10 @@ def measure() -> dict[str, Any]:
             change(service, readers, "loosen")
             rounds["all read"].append(one_round(service, readers))
             change(service, readers, "stick")
-            before = resident_bytes(web)
+            before = resident_bytes([web])
             publish(service, FILL)
             rounds["a tenth never reads"].append(one_round(service, readers))
-            held.append(((resident_bytes(web) - before) / STUCK, kernel_bytes(service.port)))
+            held.append(((resident_bytes([web]) - before) / STUCK, kernel_bytes(service.port)))
             readers.tell("read")
             replayed.append(up_to_date(service, readers))
         readers.process.terminate()
@@ -120,12 +122,6 @@ def up_to_date(service: Service, readers: Readers) -> dict[str, Any]:
     }
 
 
-def resident_bytes(pid: int) -> int:
-    """What a process holds."""
-    pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
-    return pages * os.sysconf("SC_PAGE_SIZE")
-
-
 def kernel_bytes(port: int) -> float:
     """What the kernel holds for the server's side of a stuck reader: its write queue, on the average."""
     if shutil.which("ss") is None:
@@ -164,11 +160,3 @@ def report(
     print(f"reading again: all {STUCK} up to date within {slowest:.2f} s, {'equal' if good else 'NOT EQUAL'}; ", end="")
     print(f"{snapshots} by snapshot, the others by replay")
     return figures
-
-
-def spread(values: list[float]) -> dict[str, float]:
-    return {"median": statistics.median(values), "min": min(values), "max": max(values)}
-
-
-def shown(row: dict[str, float], digits: int = 2) -> str:
-    return f"{row['median']:,.{digits}f} ({row['min']:,.{digits}f}-{row['max']:,.{digits}f})"

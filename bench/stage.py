@@ -9,7 +9,7 @@ from typing import Self
 
 from bench.crowd import Crowd
 from bench.editor import Editor
-from bench.peers import Peer
+from bench.peers import handshake
 from bench.process import pin
 from tests.integration.harness import Service
 
@@ -74,10 +74,3 @@ class Stage:
     def aim(self, crowd: Crowd, edition: str = "en", query: str = "") -> None:
         """Have those who come from now on read this."""
         crowd.aim(self.service.port, handshake(self.service.port, f"/v1/editions/{edition}/socket?{query}"))
-
-
-def handshake(port: int, path: str) -> bytes:
-    """A reader's whole request."""
-    peer = Peer()
-    peer.port, peer.path = port, path
-    return peer.handshake()

@@ -16,10 +16,8 @@ from array import array
 from collections.abc import Iterable
 from typing import Any
 
-HANDSHAKE = (
-    b"GET /v1/editions/en/socket HTTP/1.1\r\nHost: bench\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
-    b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
-)
+from bench.peers import handshake
+
 PING, PONG = b"\x89\x00", b"\x8a\x80\x00\x00\x00\x00"
 # A headline begins so, and goes on with the moment at which its publishing began, in ns since 1970.
 MARK = b'"headline":"Line of '
@@ -55,7 +53,7 @@ class Crowd:
         if receives:
             reader.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receives)
         reader.connect(("127.0.0.1", self.port))
-        reader.sendall(HANDSHAKE)
+        reader.sendall(handshake(self.port, "/v1/editions/en/socket"))
         return reader
 
     def add(self, reader: socket.socket) -> None:

@@ -1,4 +1,4 @@
-"""Table: the goals and what was reached, from all results, as `bench/results/README.md`."""
+"""Table: the goals and what was reached, whole for `bench/results/README.md`, in brief for the README."""
 
 import json
 from collections.abc import Callable, Mapping
@@ -9,6 +9,7 @@ from bench.figures import Figure, shown
 
 Results = Mapping[str, Any]
 AT = "5000"
+HEAD = "| figure | goal | reached | met | beside it |"
 
 
 class Goal(NamedTuple):
@@ -21,6 +22,14 @@ class Goal(NamedTuple):
     unit: str = " x"
     digits: int = 2
     beside: Callable[[Results], str] = lambda results: ""
+    # Or a figure that the peers have as well, and how it is shown.
+    peers: tuple[str, Callable[[float], str]] | None = None
+
+    def stands_beside(self, results: Results, *, brief: bool) -> str:
+        """What it stands beside; in brief of the peers the best known one alone."""
+        if self.peers is None:
+            return self.beside(results)
+        return peers(results, *self.peers, only="Nchan" if brief else "")
 
 
 def own(results: Results, readers: str) -> Any:
@@ -28,13 +37,13 @@ def own(results: Results, readers: str) -> Any:
     return fanout["servers"][fanout["own"]][readers]
 
 
-def peers(results: Results, key: str, form: Callable[[float], str]) -> str:
-    """What the others reach, the best first."""
+def peers(results: Results, key: str, form: Callable[[float], str], only: str) -> str:
+    """What the others, or those whose name begins so, reach; the best first."""
     fanout = results["fanout"]
     found = [
         (of[AT][key]["median"], name.split(" (")[0])
         for name, of in fanout["servers"].items()
-        if name not in (fanout["own"], fanout["floor"]) and AT in of
+        if name not in (fanout["own"], fanout["floor"]) and AT in of and name.startswith(only)
     ]
     return ", ".join(f"{name} {form(value)}" for value, name in sorted(found, reverse=key == "handshakes"))
 
@@ -55,14 +64,14 @@ GOALS = [
         "<= 1.10 x",
         lambda value: value <= 1.10,
         lambda results: own(results, AT)["single_ratio"],
-        beside=lambda results: peers(results, "single_ratio", "{:.2f} x".format),
+        peers=("single_ratio", "{:.2f} x".format),
     ),
     Goal(
         "the same for a line of ten at once",
         "<= 0.40 x",
         lambda value: value <= 0.40,
         lambda results: own(results, AT)["burst_ratio"],
-        beside=lambda results: peers(results, "burst_ratio", "{:.2f} x".format),
+        peers=("burst_ratio", "{:.2f} x".format),
     ),
     Goal("growth of CPU per delivery, 1,000 -> 15,000 readers", "<= 15 %", lambda value: value <= 15, growth, " %", 0),
     Goal(
@@ -84,7 +93,7 @@ GOALS = [
         lambda results: {key: value / 1000 for key, value in own(results, AT)["bytes_per_reader"].items()},
         " KB",
         1,
-        lambda results: peers(results, "bytes_per_reader", lambda value: f"{value / 1000:.1f} KB"),
+        peers=("bytes_per_reader", lambda value: f"{value / 1000:.1f} KB"),
     ),
     Goal(
         "handshakes a CPU-second, snapshot included",
@@ -93,7 +102,7 @@ GOALS = [
         lambda results: own(results, AT)["handshakes"],
         "",
         0,
-        lambda results: peers(results, "handshakes", "{:,.0f}".format),
+        peers=("handshakes", "{:,.0f}".format),
     ),
     Goal(
         "publish -> on one reader's socket, p50",
@@ -165,32 +174,37 @@ GOALS = [
 ]
 
 
-def rows(results: Results) -> list[str]:
-    """The table's lines; a figure that was not measured says so."""
+def rows(results: Results, *, brief: bool = False) -> list[str]:
+    """The table's lines; a figure that was not measured says so. In brief only those with a goal."""
     found = []
     for goal in GOALS:
+        if brief and not goal.goal:
+            continue
         try:
             reached = goal.reached(results)
             what = f"{shown(reached, goal.digits)}{goal.unit}"
             verdict = "yes" if goal.met(reached["median"]) else "**no**"
-            beside = goal.beside(results)
+            beside = goal.stands_beside(results, brief=brief)
         except KeyError as error:
             what, verdict, beside = f"not measured ({error.args[0]})", "", ""
         found.append(f"| {goal.what} | {goal.goal} | {what} | {verdict if goal.goal else ''} | {beside} |")
-    return found
+    return [HEAD, "|---|---|---|---|---|", *found]
+
+
+def read(folder: Path) -> dict[str, Any]:
+    """All results, by measurement."""
+    return {path.stem: json.loads(path.read_text()) for path in folder.glob("*.json")}
 
 
 def write(folder: Path) -> Path:
     """Write the table beside the results."""
-    results = {path.stem: json.loads(path.read_text()) for path in folder.glob("*.json")}
+    results = read(folder)
     path = folder / "README.md"
     text = [
         "# Results of `make bench`",
         "",
         "Medians with least and most of the rounds. How each is measured: [bench/README.md](../README.md).",
         "",
-        "| figure | goal | reached | met | beside it |",
-        "|---|---|---|---|---|",
         *rows(results),
     ]
     if "fanout" in results:

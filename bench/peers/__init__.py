@@ -58,11 +58,8 @@ class Peer:
         raise NotImplementedError
 
     def handshake(self) -> bytes:
-        """A reader's whole HTTP request (RFC 6455, section 4.1). Its key is always the same."""
-        return (
-            b"GET %b HTTP/1.1\r\nHost: 127.0.0.1:%d\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
-            b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: %b\r\n\r\n"
-        ) % (self.path.encode(), self.port, KEY)
+        """A reader's whole request."""
+        return handshake(self.port, self.path)
 
     def publish(self, payloads: list[bytes]) -> None:
         """Hand over messages for every reader, in one write; return once they were taken in (not: delivered)."""
@@ -185,11 +182,12 @@ def answers(port: int) -> bool:
     return True
 
 
-def free_port() -> int:
-    """A port of loopback that nobody has now."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port: int = listener.getsockname()[1]
-    return port
+def handshake(port: int, path: str) -> bytes:
+    """A reader's whole HTTP request (RFC 6455, section 4.1). Its key is always the same."""
+    return (
+        b"GET %b HTTP/1.1\r\nHost: 127.0.0.1:%d\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
+        b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: %b\r\n\r\n"
+    ) % (path.encode(), port, KEY)
 
 
 def lacks(what: dict[str, str], install: str) -> str | None:

@@ -19,8 +19,9 @@ from pathlib import Path
 
 import uvloop
 
-from bench.peers import Peer, answers, free_port, lacks
+from bench.peers import Peer, answers, lacks
 from bench.peers.control import BACKLOG, listening
+from tests.integration.harness import free_port
 
 MOST_READERS = 18_000
 INSTALL = "apt-get install pushpin"

@@ -9,7 +9,7 @@ import hashlib
 import secrets
 from collections.abc import Callable
 from functools import partial
-from typing import NamedTuple, cast
+from typing import Any, NamedTuple, cast
 
 import msgspec
 import structlog
@@ -53,6 +53,10 @@ log = structlog.get_logger(__name__)
 
 accept_script = Script("accept")
 confirm_script = Script("confirm")
+
+
+# The keys and arguments of `accept.lua`.
+Written = tuple[list[str], list[str | bytes | int]]
 
 
 class Attempt(NamedTuple):
@@ -129,8 +133,8 @@ class Outbox:
             RedisError: Redis did not answer; whether it was accepted is not known, sending it again is safe.
         """
         kill = decision.record.state == "killed"
-        names, values = _written(decision, attempt)
-        answer = self._run(decision.record.edition, names, values, wake=decision.entry is not None, kill=kill)
+        written = _written(decision, attempt)
+        (answer,) = self._run(decision.record.edition, [written], wake=decision.entry is not None, kill=kill)
         return self._said(decision, answer)
 
     def accept_all(self, edition: str, decisions: list[Decision]) -> list[Accepted | StoppressError]:
@@ -141,19 +145,10 @@ class Outbox:
         Raises:
             RedisError: as `accept`.
         """
-        if len(decisions) < 2 or not self._together:
-            return [self._tried(partial(self.accept, decision)) for decision in decisions]
-        with of_edition(self._redis, edition).pipeline(transaction=True) as pipe:
-            self._enqueue(edition, pipe)
-            for decision in decisions:
-                accept_script.queue(pipe, *_written(decision, Attempt()))
-            answers = pipe.execute(raise_on_error=False)[-len(decisions) :]
-        for answer in answers:
-            if isinstance(answer, NoScriptError):
-                # None was written: one of them loads the script, and the wake-up finds them all.
-                return [self._tried(partial(self.accept, decision)) for decision in decisions]
-            if isinstance(answer, Exception):
-                raise answer
+        if not decisions:
+            return []
+        written = [_written(decision, Attempt()) for decision in decisions]
+        answers = self._run(edition, written, wake=any(decision.entry for decision in decisions))
         return [self._tried(partial(self._said, *each)) for each in zip(decisions, answers, strict=True)]
 
     def _tried(self, accept: Callable[[], Accepted]) -> Accepted | StoppressError:
@@ -241,35 +236,40 @@ class Outbox:
             self._enqueue(edition, None)
         return True
 
-    def _run(
-        self, edition: str, names: list[str], values: list[str | bytes | int], *, wake: bool, kill: bool
-    ) -> list[bytes]:
+    def _run(self, edition: str, written: list[Written], *, wake: bool, kill: bool = False) -> list[list[bytes]]:
+        """Run the script for each, and queue a wake-up; in one step where that is possible."""
         redis = of_edition(self._redis, edition)
+
+        def one_by_one() -> list[list[bytes]]:
+            return [accept_script.run(redis, *each) for each in written]
+
         if not wake:
-            return accept_script.run(redis, names, values)  # type: ignore[no-any-return]
+            return one_by_one()
         if not self._together:
-            answer = accept_script.run(redis, names, values)
+            answers = one_by_one()
             try:
                 self._enqueue(edition, None)
             except RedisError as error:
                 log.warning("queue unreachable, the sweep will wake it", edition=edition, error=str(error))
-            return answer  # type: ignore[no-any-return]
+            return answers
         try:
             with redis.pipeline(transaction=True) as pipe:
                 self._enqueue(edition, pipe)
-                accept_script.queue(pipe, names, values)
-                answer = pipe.execute(raise_on_error=False)[-1]
+                for each in written:
+                    accept_script.queue(pipe, *each)
+                told: list[Any] = pipe.execute(raise_on_error=False)[-len(written) :]
         except OutOfMemoryError:
             if not kill:
                 raise
             # A kill wins over a full Redis, too: it begins by making room, and then may write. The sweep does the rest.
-            return accept_script.run(redis, names, values)  # type: ignore[no-any-return]
-        if isinstance(answer, NoScriptError):
-            # The wake-up is in the queue already; it finds what this writes, or nothing, and either is fine.
-            return accept_script.run(redis, names, values)  # type: ignore[no-any-return]
-        if isinstance(answer, Exception):
-            raise answer
-        return answer  # type: ignore[no-any-return]
+            return one_by_one()
+        if any(isinstance(answer, NoScriptError) for answer in told):
+            # None was written, and the wake-up is in the queue already; it finds what this writes, or nothing.
+            return one_by_one()
+        for answer in told:
+            if isinstance(answer, Exception):
+                raise answer
+        return told
 
     def _enqueue(self, edition: str, pipe: Pipeline | None) -> None:
         self._queue.enqueue_call(
@@ -282,8 +282,8 @@ class Outbox:
         )
 
 
-def _written(decision: Decision, attempt: Attempt) -> tuple[list[str], list[str | bytes | int]]:
-    """The keys and arguments of `accept.lua` for a decision."""
+def _written(decision: Decision, attempt: Attempt) -> Written:
+    """What the script gets for a decision."""
     record = decision.record
     keys = Keys.of(record.edition)
     names = [

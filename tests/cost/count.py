@@ -140,6 +140,15 @@ def _name(function: Any) -> str:
     return f"{kind.__name__}.{function.__name__}"
 
 
+def apiece(calls: Calls, instructions: int, share: int) -> dict[str, float]:
+    """What every piece of work is measured in, for each of `share`."""
+    return {
+        "functions entered": calls.entered.total() / share,
+        "C functions called": calls.c.total() / share,
+        "instructions": instructions / share,
+    }
+
+
 def by_name(calls: Calls, share: int) -> str:
     """What the calls were, for whoever looks for one too many; `share` is by how many to divide."""
     return dearest(dict([*calls.entered.items(), *calls.c.items()]), share)

@@ -9,7 +9,7 @@ import pytest
 from service.domain.selection import EVERYTHING, Selection
 from service.gateway.door import Wish
 from tests.cost.budgets import check
-from tests.cost.count import Calls, Opcodes, by_name
+from tests.cost.count import Calls, Opcodes, apiece, by_name
 from tests.cost.process import NO_SOCKET, Process, run
 
 # A delivery looks at its clock once in 64 writes, so that whole numbers of looks fall into the difference.
@@ -42,12 +42,7 @@ def test_a_delivery(changes: int, work: str) -> None:
     calls, readers = more[0] - fewer[0], MANY - FEW
     check(
         work,
-        {
-            "functions entered": calls.entered.total() / readers,
-            "C functions called": calls.c.total() / readers,
-            "instructions": (more[1].count - fewer[1].count) / readers,
-            "writes": (more[2] - fewer[2]) / readers,
-        },
+        apiece(calls, more[1].count - fewer[1].count, readers) | {"writes": (more[2] - fewer[2]) / readers},
         by_name(calls, readers),
     )
 
@@ -62,11 +57,7 @@ def test_a_line_whoever_reads() -> None:
     calls = eleven[0] - one[0]
     check(
         "a line",
-        {
-            "functions entered": calls.entered.total() / 10,
-            "C functions called": calls.c.total() / 10,
-            "instructions": (eleven[1].count - one[1].count) / 10,
-        },
+        apiece(calls, eleven[1].count - one[1].count, 10),
         by_name(calls, 10),
     )
 
@@ -202,10 +193,6 @@ def test_an_ack() -> None:
     calls = more[0] - fewer[0]
     check(
         "an ack",
-        {
-            "functions entered": calls.entered.total() / 32,
-            "C functions called": calls.c.total() / 32,
-            "instructions": (more[1].count - fewer[1].count) / 32,
-        },
+        apiece(calls, more[1].count - fewer[1].count, 32),
         by_name(calls, 32),
     )

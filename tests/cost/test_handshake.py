@@ -1,7 +1,7 @@
 """What a reader costs when it comes, and when it comes back."""
 
 from tests.cost.budgets import check
-from tests.cost.count import Calls, Opcodes, by_name
+from tests.cost.count import Calls, Opcodes, apiece, by_name
 from tests.cost.process import Process, run
 
 FEW, MANY = 32, 64
@@ -33,10 +33,8 @@ def _check(work: str, *, missed: int | None) -> None:
     calls, readers = more[0] - fewer[0], MANY - FEW
     check(
         work,
-        {
-            "functions entered": calls.entered.total() / readers,
-            "C functions called": calls.c.total() / readers,
-            "instructions": (more[1].count - fewer[1].count) / readers,
+        apiece(calls, more[1].count - fewer[1].count, readers)
+        | {
             "writes": (more[2] - fewer[2]) / readers,
             "snapshots encoded": calls.entered["service.domain.ticker.Ticker.snapshot"] / readers,
             "frames made": calls.named("websocket") / readers,

@@ -17,8 +17,8 @@ from typing import Any, Self
 import pytest
 
 from bench.floor import Floor
-from bench.peers import PEERS, Peer, free_port
-from tests.integration.harness import Service, until
+from bench.peers import PEERS, Peer
+from tests.integration.harness import Service, free_port, until
 
 READERS = 20
 BURST = 10
