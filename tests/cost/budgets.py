@@ -121,20 +121,22 @@ BUDGETS: dict[str, dict[str, Budget]] = {
     "a new line: Redis": {
         "round trips of the API": Budget(2, "the key, and one MULTI with job and change"),
         "commands of the API": Budget(18, "most of them within accept.lua"),
-        "round trips of the worker": Budget(22, "four until the log has it, and RQ's books"),
-        "commands of the worker": Budget(69, "append.lua's, and RQ's books"),
+        "round trips of the worker": Budget(
+            5, "three until the log has it, one to forget the wake-up, one for the next"
+        ),
+        "commands of the worker": Budget(23, "append.lua's, and RQ's"),
     },
     "a correction: Redis": {
         "round trips of the API": Budget(3, "one more, to read the item"),
         "commands of the API": Budget(21, "it is looked for in three editions at once"),
-        "round trips of the worker": Budget(22, "likewise"),
-        "commands of the worker": Budget(69, "likewise"),
+        "round trips of the worker": Budget(5, "likewise"),
+        "commands of the worker": Budget(23, "likewise"),
     },
     "a kill: Redis": {
         "round trips of the API": Budget(3, "as a correction"),
         "commands of the API": Budget(26, "it also takes the text out of all places"),
-        "round trips of the worker": Budget(22, "likewise"),
-        "commands of the worker": Budget(69, "likewise"),
+        "round trips of the worker": Budget(5, "likewise"),
+        "commands of the worker": Budget(23, "likewise"),
     },
 }
 
