@@ -2,9 +2,11 @@
 
 The service runs as an operator runs it: web, worker and clock as processes, Redis with `appendfsync always`. The raw
 figure is what RQ and Redis alone take on the same machine for a job that only publishes: enqueue, take, PUBLISH, hear.
+The editor and the reader are as lean as they can be (`http.client`, a bare socket): the service is what is measured.
 """
 
 import json
+import socket
 import subprocess
 import sys
 import tempfile
@@ -16,7 +18,9 @@ from redis import Redis
 from rq import Queue
 from rq.serializers import JSONSerializer
 
+from bench.editor import ANSWER_SECONDS, Editor
 from bench.figures import percentile, shown, spread
+from bench.peers import handshake
 from tests.integration.harness import Service
 
 ROUNDS = 3
@@ -49,15 +53,18 @@ def measure() -> dict[str, Any]:
 
 def _stoppress(service: Service) -> list[float]:
     taken = []
-    with service.screen() as screen:
-        screen.next()
-        for number in range(WARM_UP + PUBLISHES):
-            body = {"edition": "en", "headline": f"Line number {number} of the measurement", "urgency": 2}
-            started = time.perf_counter()
-            response = service.http.post("/v1/items", json=body)
-            message = screen.next()
-            taken.append((time.perf_counter() - started) * 1000)
-            assert message["item"]["id"] == response.json()["id"], message
+    editor = Editor(service.port)
+    with socket.create_connection(("127.0.0.1", service.port), timeout=ANSWER_SECONDS) as reader:
+        reader.sendall(handshake(service.port, "/v1/editions/en/socket"))
+        for _ in range(WARM_UP + PUBLISHES):
+            began = time.time_ns()
+            editor.publish(mark_ns=began)
+            mark, heard = str(began).encode(), b""
+            while mark not in heard:
+                heard += (more := reader.recv(65_536))
+                assert more, "the service hung up"
+            taken.append((time.time_ns() - began) / 1e6)
+    editor.close()
     return taken[WARM_UP:]
 
 
