@@ -1,6 +1,7 @@
 # make run    the whole service on this machine     make demo   the same with a newsroom at work
 # make test   every test                             make check  format, lint, types
-# make bench  the figures                            make peers  npm's packages that the figures stand beside
+# make bench  the figures, half an hour; ARGS=embargo is one of them, ARGS=--help names them
+# make peers  npm's packages that the figures stand beside
 # make lock   renew the locked versions
 # make faults a campaign of faults: ARGS="--seconds 600 --seed 1"
 PYTHON ?= python3

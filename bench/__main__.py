@@ -2,11 +2,13 @@
 
 import json
 import os
+import resource
 import signal
 import sys
 import traceback
 from datetime import UTC, datetime
 from pathlib import Path
+from types import ModuleType
 
 from bench import (
     backlog,
@@ -40,12 +42,30 @@ MEASUREMENTS = {
 }
 
 
+# As many readers as there are at most, and what else is open.
+FILES = 20_000
+
+
+def about(measurement: ModuleType) -> str:
+    """What it measures, as its docstring begins."""
+    return (measurement.__doc__ or "").partition(": ")[2].partition("\n")[0].rstrip(".")
+
+
 def main(names: list[str]) -> int:
     """Run the named measurements, or all; returns the exit status."""
+    if {"-h", "--help"} & set(names):
+        print(f"{__doc__}\n\n    make bench                 all of them, half an hour")
+        print("    make bench ARGS=embargo    one or some of:")
+        print(*(f"        {name:<12}{about(module)}" for name, module in MEASUREMENTS.items()), sep="\n")
+        return 0
     unknown = [name for name in names if name not in MEASUREMENTS]
     if unknown:
         print(f"expected {', '.join(MEASUREMENTS)}, got {', '.join(unknown)}", file=sys.stderr)
-        return 1
+        return 2
+    _, most_files = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if most_files < FILES:
+        print(f"expected {FILES:,} open files to be allowed (ulimit -Hn), got {most_files:,}", file=sys.stderr)
+        return 2
     # Whoever is stopped takes along what it started.
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
     cores = os.sched_getaffinity(0)
@@ -62,6 +82,7 @@ def main(names: list[str]) -> int:
             continue
         finally:
             os.sched_setaffinity(0, cores)
+        figures["machine"] = plan.machine()
         figures["at"] = f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}"
         (results / f"{name}.json").write_text(json.dumps(figures, indent=2) + "\n")
     table.write(results)
@@ -72,4 +93,9 @@ def main(names: list[str]) -> int:
     return 1 if failed else 0
 
 
-sys.exit(main(sys.argv[1:]))
+try:
+    sys.exit(main(sys.argv[1:]))
+except KeyboardInterrupt:
+    # What was started has been ended on the way here.
+    print("stopped", file=sys.stderr)
+    sys.exit(130)

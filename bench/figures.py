@@ -18,4 +18,5 @@ def percentile(values: Sequence[float], percent: int) -> float:
 
 def shown(row: Figure, digits: int = 2) -> str:
     """A figure as a table shows it."""
-    return f"{row['median']:,.{digits}f} ({row['min']:,.{digits}f}-{row['max']:,.{digits}f})"
+    median, least, most = (f"{row[key]:,.{digits}f}" for key in ("median", "min", "max"))
+    return f"{median} ({least}{' to ' if row['min'] < 0 else '-'}{most})"

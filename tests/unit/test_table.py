@@ -1,6 +1,9 @@
 """The figures' table: the pages say what the results say."""
 
+import subprocess
 from pathlib import Path
+
+import pytest
 
 from bench import table
 from bench.table import GOALS
@@ -9,9 +12,18 @@ ROOT = Path(__file__).parents[2]
 RESULTS = ROOT / "bench" / "results"
 
 
+def measured_here() -> bool:
+    """Whether the results are no longer those of the checkout, since somebody has run `make bench`."""
+    command = ["git", "diff", "--quiet", "HEAD", "--", "bench/results/*.json"]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, check=False).returncode == 1
+
+
 def test_the_readmes_figures_are_those_of_the_results() -> None:
     rows = "\n".join(table.rows(table.read(RESULTS), brief=True))
-    assert rows in (ROOT / "README.md").read_text(), f"README.md is of other figures; put this in:\n{rows}"
+    is_so = rows in (ROOT / "README.md").read_text()
+    if not is_so and measured_here():
+        pytest.skip(f"README.md has the figures of the checkout, these were measured here:\n{rows}")
+    assert is_so, f"README.md is of other figures; put this in:\n{rows}"
 
 
 def test_the_results_page_is_of_the_results(tmp_path: Path) -> None:
