@@ -42,6 +42,7 @@ from service.tasks import Tasks
 from service.web.errors import HANDLERS
 from service.web.metrics import Metrics
 from service.web.middleware import SecurityHeaders
+from service.web.server import share_arena
 from service.web.sheets import VARIABLE
 from service.web.watch import Watch
 
@@ -171,6 +172,7 @@ def create_app(settings: Settings, *, turn_seconds: float = 1.0, sheets: Path | 
 
 def from_env() -> Starlette:
     """The application of this process's environment: `uvicorn --factory service.app:from_env`."""
+    share_arena()
     settings = Settings.from_env(os.environ)
     logs.configure(settings)
     sheets = os.environ.get(VARIABLE)

@@ -1,6 +1,7 @@
 """Server: uvicorn around the application, as many processes as asked for, on one listening socket."""
 
 import contextlib
+import ctypes
 import os
 import resource
 import signal
@@ -24,6 +25,8 @@ SEND_BUFFER = 16_384
 UNTAKEN_MS = 90_000
 # Open files that are no connections: Redis, pipes, the kernel's own.
 SPARE_FILES = 200
+# Its number in glibc's malloc.h.
+M_ARENA_MAX = -8
 # After the drain (`gateway/drain.py`), how long requests that are under way may take.
 FINISH_SECONDS = 10
 
@@ -72,6 +75,17 @@ def raise_open_files(settings: Settings) -> None:
     wanted = needed if hard == resource.RLIM_INFINITY else min(needed, hard)
     if soft != resource.RLIM_INFINITY and soft < wanted:
         resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+
+
+def share_arena() -> None:
+    """Have all threads allocate from one arena (glibc's mallopt(3)); other C libraries have but one.
+
+    Each thread that answers editors would keep some 0.2 MB in one of its own. They do not fight over it: one at a time
+    has the interpreter.
+    """
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is not None:
+        mallopt(M_ARENA_MAX, 1)
 
 
 def listen(host: str, port: int) -> socket.socket:
