@@ -14,7 +14,7 @@ class Api:
         self.url = url.rstrip("/")
         headers = {"authorization": f"Bearer {key}"} if key else {}
         # Not through a proxy of the environment: the service is ours, and mostly on this machine.
-        self._client = httpx.Client(base_url=self.url, headers=headers, timeout=15, trust_env=False)
+        self._client = httpx.Client(base_url=self.url, headers=headers, trust_env=False)
 
     def send(
         self,
@@ -24,8 +24,9 @@ class Api:
         *,
         content: bytes | None = None,
         version: int | None = None,
+        seconds: float = 15,
     ) -> dict[str, Any]:
-        """Call, and return the answer's JSON.
+        """Call, and return the answer's JSON; each step of the way may take so many `seconds`.
 
         Raises:
             UnavailableError: it may have been accepted, which is not known.
@@ -35,15 +36,15 @@ class Api:
         if version is not None:
             headers["if-match"] = f'"{version}"'
         try:
-            response = self._client.request(method, path, json=body, content=content, headers=headers)
+            response = self._client.request(method, path, json=body, content=content, headers=headers, timeout=seconds)
             answer = response.json()
         except (httpx.InvalidURL, httpx.UnsupportedProtocol):
             raise StoppressError(f"expected --url such as http://127.0.0.1:8000, got {self.url!r}") from None
         except httpx.TransportError as error:
             if not isinstance(error, httpx.ConnectError):
+                doubt = "" if method == "GET" else ": whether this was accepted is not known"
                 raise UnavailableError(
-                    f"the service at {self.url} did not answer ({error or type(error).__name__}): whether this was "
-                    "accepted is not known"
+                    f"the service at {self.url} did not answer ({error or type(error).__name__}){doubt}"
                 ) from None
             raise StoppressError(
                 f"no service at {self.url} ({error}): start one with `stoppress up`, or say where it is with --url"

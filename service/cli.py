@@ -193,9 +193,11 @@ def correct(item_id: str, headline: str, note: str, url: str | None, key: str | 
 @api_options
 def kill(item_id: str, reason: str | None, yes: bool, url: str | None, key: str | None) -> None:
     """Retract the line ID for good, from every screen. It wins over everything, and the id is never used again."""
+    api = _api(url, key)
     if not yes and sys.stdin.isatty():
+        click.echo(_line(api, item_id))
         click.confirm("Kill it? That is final, and takes it off every screen.", abort=True)
-    _say(_api(url, key).send("POST", f"/v1/items/{item_id}/kill", {"note": reason} if reason else {}))
+    _say(api.send("POST", f"/v1/items/{item_id}/kill", {"note": reason} if reason else {}))
 
 
 @main.command()
@@ -394,6 +396,16 @@ def _read(path: Path) -> str | None:
         return path.read_text().strip() or None
     except OSError:
         return None
+
+
+def _line(api: "Api", item_id: str) -> str:
+    """The line `item_id` as it is now, or why it cannot be shown: whoever wants to kill it is not held up by that."""
+    try:
+        record = api.send("GET", f"/v1/items/{item_id}", seconds=3)
+        headline = record["item"]["headline"] if record["item"] else "its text is gone"
+        return f"{record['edition']}, {record['state']}: {headline}"
+    except (StoppressError, KeyError, TypeError) as error:
+        return f"The line {item_id} cannot be shown: {error}"
 
 
 def _say(answer: dict[str, Any]) -> None:

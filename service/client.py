@@ -153,14 +153,14 @@ def follow(
                     if isinstance(message, Notice):
                         # The connection is good until then.
                         leave = time.monotonic() + random.uniform(0, message.retry_in / 1000)  # noqa: S311
-            reason, asked = "the process leaves service", 0.0
+            reason, asked = "this process is leaving service", 0.0
         except InvalidStatus as error:
             status, text = error.response.status_code, bytes(error.response.body or b"").decode(errors="replace")
             if status == 400 and lines.cursor:
                 lines.cursor = None  # a cursor that is none of this service's: start over
             elif 400 <= status < 500 and status not in (408, 429):
-                raise StoppressError(f"the service refuses with {status}: {_detail(text)}") from None
-            reason = f"refused with {status}: {_detail(text)}"
+                raise StoppressError(f"the service refuses with {status}: {_detail(text) or text[:300]}") from None
+            reason = _detail(text) or f"refused with {status}: {text[:300]}"
             least = _number(error.response.headers.get("Retry-After", "")) or 0.0
         except (OSError, TimeoutError, ConnectionClosed, WebSocketException) as error:
             if isinstance(error, InvalidURI):
@@ -188,12 +188,12 @@ def _number(text: str, unit: float = 1.0) -> float | None:
     return min(int(found[0]) * unit, LONGEST_WAIT_SECONDS) if found else None
 
 
-def _detail(text: str) -> str:
-    """What a problem document says, or else its beginning."""
+def _detail(text: str) -> str | None:
+    """What a problem document says; None where it is none, but a proxy's page."""
     try:
         return str(json.loads(text)["detail"])
     except (ValueError, KeyError, TypeError):
-        return text[:300]
+        return None
 
 
 def _why(error: Exception) -> str:

@@ -22,13 +22,25 @@ def tail(base_url: str, edition: str, size: int, query: list[tuple[str, str]], *
     lines = Lines(size)
     messages = follow(base_url, edition, query, lines, key=key)
     if form == "json":
-        for message in messages:
-            if not isinstance(message, Status):
-                print(encode(message).decode(), flush=True)  # noqa: T201 - this is the command's output
+        _json(messages, Console(stderr=True, soft_wrap=True, highlight=False))
     elif form == "plain":
         _plain(messages, Console(soft_wrap=True, highlight=False))
     else:
         _board(edition, lines, messages)
+
+
+def _json(messages: Iterator[Message | Status], err: Console) -> None:
+    """Messages only on standard output. A loss is said once, however many attempts it takes, and so is its end."""
+    lost = False
+    for message in messages:
+        if not isinstance(message, Status):
+            if lost:
+                lost = False
+                err.print(described(Status("live")))
+            print(encode(message).decode(), flush=True)  # noqa: T201 - this is the command's output
+        elif message.state == "reconnecting" and not lost:
+            lost = True
+            err.print(described(message))
 
 
 def _plain(messages: Iterator[Message | Status], out: Console) -> None:

@@ -26,7 +26,7 @@ class Close(IntEnum):
     GOING_AWAY = 1001, "the service stops: reconnect with your cursor and full jitter"
     MISUSE = 1008, "you sent what no reader sends: mend the client, do not retry at once"
     TOO_LONG = 1009, "you sent a longer message than an ack: mend the client"
-    DRAINING = 1012, "this process leaves service: reconnect after the milliseconds in the reason"
+    DRAINING = 1012, "this process is leaving service: reconnect after the milliseconds in the reason"
     OVER_CAPACITY = 1013, "full: try again later, with backoff"
     NO_PONG = 4408, "no answer to a ping: the connection was dead, reconnect with your cursor"
 

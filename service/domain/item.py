@@ -14,7 +14,8 @@ import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
 from service.domain.edition import LANGUAGE, Edition
-from service.domain.headline import clean_line, is_refused
+from service.domain.fault import fault
+from service.domain.headline import LONGEST, clean_line, is_refused
 from service.domain.instant import LATEST_MS, format_ms, parse_ms
 from service.errors import InvalidFieldError, MalformedError
 
@@ -29,9 +30,11 @@ EXPIRES_AFTER_MS = {1: 2 * HOUR_MS, 2: 4 * HOUR_MS, 3: 6 * HOUR_MS, 4: 12 * HOUR
 FAR_MS = 366 * 24 * HOUR_MS
 
 Urgency = Annotated[int, Meta(ge=1, le=4)]
-# Cut before the cleaning, so that a megabyte of spaces costs nothing; the cleaning checks the exact limit.
-Line = Annotated[str, Meta(max_length=2_000)]
-Short = Annotated[str, Meta(max_length=400)]
+# Cut before the cleaning, so that a megabyte of spaces costs nothing; the cleaning checks the exact limit, which the
+# description says.
+Line = Annotated[str, Meta(max_length=2_000, description=f"text of 1 to {LONGEST} characters")]
+Short = Annotated[str, Meta(max_length=400, description="text of 1 to 80 characters")]
+Tag = Annotated[str, Meta(max_length=400, description="a BCP 47 language tag")]
 Note = Annotated[str, Meta(max_length=500)]
 Uri = Annotated[str, Meta(max_length=2048)]
 Terms = Annotated[list[Annotated[str, Meta(max_length=100)]], Meta(max_length=20)]
@@ -87,7 +90,7 @@ class Draft(msgspec.Struct, forbid_unknown_fields=True, rename="camel", kw_only=
     headline: Line
     id: str | None = None
     state: Literal["draft", "live"] | None = None
-    language: Short | None = None
+    language: Tag | None = None
     urgency: Urgency = 3
     speaker: Short | None = None
     outlet: Short | None = None
@@ -159,10 +162,7 @@ def decode(body: bytes, kind: type[P]) -> P:
     try:
         return msgspec.json.decode(body, type=kind)
     except msgspec.ValidationError as error:
-        message, _, path = str(error).partition(" - at `")
-        if not path and "unknown field" in message:
-            message += f": expected {', '.join(kind.__struct_encode_fields__)}"
-        raise InvalidFieldError(message, path=path.rstrip("`") or "$") from None
+        raise fault(error, kind, body) from None
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         # msgspec takes half of a surrogate pair for the end of the text (RFC 8259, section 8.2).
         why = "a \\u escape is half of a surrogate pair" if HALF.search(body) else str(error)

@@ -14,6 +14,7 @@ from typing import Any, Literal, NamedTuple, cast
 import msgspec
 
 from service.domain.edition import Edition
+from service.domain.fault import shown
 from service.domain.headline import LONGEST
 from service.domain.instant import parse_ms
 from service.domain.item import Draft
@@ -95,7 +96,7 @@ def parse_ninjs(body: bytes) -> Wire:
     except RecursionError:
         raise MalformedError("expected a ninjs document, got one nested too deeply") from None
     if not isinstance(document, dict):
-        raise InvalidFieldError(f"expected a ninjs object, got {type(document).__name__}", path="$")
+        raise InvalidFieldError(f"expected a ninjs object, got {shown(document)}", path="$")
     uri = _text(document, "uri")
     if not uri or len(uri) > 255:
         raise InvalidFieldError("expected the document's uri of 1 to 255 characters", path="$.uri")
@@ -128,7 +129,7 @@ def _get(document: dict[str, Any], *names: str) -> tuple[str, Any]:
 def _text(document: dict[str, Any], *names: str) -> str | None:
     name, value = _get(document, *names)
     if value is not None and not isinstance(value, str):
-        raise InvalidFieldError(f"expected text, got {type(value).__name__}", path=f"$.{name}")
+        raise InvalidFieldError(f"expected text, got {shown(value)}", path=f"$.{name}")
     return value.strip() or None if value is not None else None
 
 
@@ -157,7 +158,7 @@ def _headline(document: dict[str, Any]) -> str | None:
         chosen = next((row for row in rows if row.get("role") == "main"), rows[0] if rows else None)
         text = chosen["value"] if chosen else None
     elif headlines is not None:
-        raise InvalidFieldError(f"expected a list of headlines, got {type(headlines).__name__}", path=f"$.{name}")
+        raise InvalidFieldError(f"expected a list of headlines, got {shown(headlines)}", path=f"$.{name}")
     text = text or _text(document, "headline") or _text(document, "title")
     if text is None:
         return None

@@ -140,7 +140,7 @@ class Door:
             raise OriginError(f"expected a page of an allowed origin, got {origin[:120]!r}")
         hub, settings = self._hub, self._settings
         if hub.draining:
-            raise OverCapacityError("expected a process that stays: this one leaves service", retry_after=5)
+            raise OverCapacityError("this process is leaving service and takes no new readers", retry_after=5)
         if hub.count >= settings.max_readers:
             raise OverCapacityError("expected room for another reader: this process is full", retry_after=5)
         limit = settings.max_readers_per_address

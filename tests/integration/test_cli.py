@@ -2,15 +2,19 @@
 
 import json
 import os
+import pty
 import signal
 import subprocess
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any, ClassVar
 
 import pytest
 
-from tests.integration.harness import COMMAND, Service, free_port, until
+from tests.integration.harness import COMMAND, DEADLINE_SECONDS, Service, free_port, until
 
 COMMANDS = (
     ["up"],
@@ -34,14 +38,14 @@ COMMANDS = (
 def tail(service: Service, *options: str) -> Iterator[Path]:
     """`stoppress tail` in the background; yields the file that it prints into."""
     path = service.folder / f"tail-{free_port()}.txt"
-    with path.open("wb") as out:
-        process = subprocess.Popen([COMMAND, "tail", *options], env=service.env(), stdout=out, stderr=out)
+    with path.open("wb") as out, path.with_suffix(".err").open("wb") as err:
+        process = subprocess.Popen([COMMAND, "tail", *options], env=service.env(), stdout=out, stderr=err)
         try:
             yield path
         finally:
             process.send_signal(signal.SIGINT)
             assert process.wait(20) == 0
-    assert "Traceback" not in path.read_text()
+    assert "Traceback" not in path.with_suffix(".err").read_text()
 
 
 @pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
@@ -96,6 +100,86 @@ def test_a_line_is_corrected_and_killed(service: Service) -> None:
     assert "got one that is killed" in done.stderr
 
 
+def ask(service: Service, item_id: str, *options: str, say: bytes = b"y\n") -> tuple[int, str]:
+    """`stoppress kill` at a terminal where somebody answers `say`; returns its exit status and what it printed."""
+    ours, theirs = pty.openpty()
+    try:
+        os.write(ours, say)
+        done = subprocess.run(
+            [COMMAND, "kill", item_id, *options],
+            env=service.env(),
+            cwd=service.folder,
+            stdin=theirs,
+            capture_output=True,
+            text=True,
+            timeout=DEADLINE_SECONDS,
+            check=False,
+        )
+    finally:
+        os.close(ours)
+        os.close(theirs)
+    return done.returncode, done.stdout + done.stderr
+
+
+def test_who_kills_at_a_terminal_sees_the_line_first(service: Service) -> None:
+    item_id = service.publish("Doubtful")["id"]
+    status, said = ask(service, item_id, say=b"n\n")
+    assert status == 1
+    assert said.index("en, live: Doubtful\n") < said.index("Kill it? ")
+    assert service.http.get(f"/v1/items/{item_id}").json()["state"] == "live"
+    status, said = ask(service, item_id)
+    assert (status, f"killed: {item_id} version 2" in said) == (0, True), said
+    status, said = ask(service, item_id)
+    assert (status, "en, killed: its text is gone\n" in said) == (0, True), said
+
+
+class Blind(BaseHTTPRequestHandler):
+    """A service that kills, but shows no line: `got` are the calls that came."""
+
+    got: ClassVar[list[str]] = []
+
+    def do_GET(self) -> None:
+        self.answer(503, {"detail": "expected Redis to answer in time: it does not"})
+
+    def do_POST(self) -> None:
+        self.rfile.read(int(self.headers.get("content-length", 0)))
+        self.answer(202, {"id": "x", "version": 2, "state": "killed"})
+
+    def answer(self, status: int, document: dict[str, Any]) -> None:
+        self.got.append(self.command)
+        body = json.dumps(document).encode()
+        self.send_response(status)
+        self.send_header("content-length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+
+@pytest.fixture
+def blind() -> Iterator[str]:
+    Blind.got.clear()
+    with ThreadingHTTPServer(("127.0.0.1", 0), Blind) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+        thread.join(20)
+
+
+def test_a_line_that_cannot_be_shown_can_be_killed(service: Service, blind: str) -> None:
+    status, said = ask(service, "x", "--url", blind)
+    assert status == 0, said
+    assert "The line x cannot be shown: expected Redis to answer in time: it does not\n" in said
+    assert "Kill it? " in said
+    assert "killed: x version 2" in said
+    assert Blind.got == ["GET", "POST"]
+
+
+def test_a_kill_that_asks_nobody_makes_one_call(service: Service, blind: str) -> None:
+    assert ask(service, "x", "--yes", "--url", blind)[0] == 0
+    assert service.command("kill", "x", "--url", blind).returncode == 0
+    assert Blind.got == ["POST", "POST"]
+
+
 def test_documents_are_ingested_and_a_bad_one_does_not_stop_the_others(service: Service) -> None:
     for name, text in (
         ("one.json", '{"uri": "urn:cli:1", "headline": "One"}'),
@@ -106,7 +190,7 @@ def test_documents_are_ingested_and_a_bad_one_does_not_stop_the_others(service: 
     done = service.command("ingest", "--edition", "en", "one.json", "bad.json", "two.json")
     assert done.returncode == 1
     assert [line.split(":")[0] for line in done.stdout.splitlines()] == ["one.json", "two.json"]
-    assert "bad.json: expected text, got int ($.uri)" in done.stderr
+    assert "bad.json: expected text, got the number 5 ($.uri)" in done.stderr
     assert "1 of 3 documents were not taken" in done.stderr
 
 
@@ -151,6 +235,9 @@ def test_a_script_goes_on_after_a_restart_and_misses_and_doubles_nothing(own_ser
         messages = [json.loads(line) for line in path.read_text().splitlines()]
     assert [each["item"]["id"] for each in messages if each["type"] == "item"] == [before, *after]
     assert "resumed" in [each["type"] for each in messages]
+    lost, back = path.with_suffix(".err").read_text().splitlines()[:2]
+    assert "reconnecting: this process is leaving service" in lost
+    assert back.endswith("connected")
 
 
 def test_an_unknown_edition_is_one_line(service: Service) -> None:

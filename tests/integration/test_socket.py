@@ -318,6 +318,7 @@ def test_a_draining_process_answers_until_its_readers_have_left(own_service: Ser
             pass
         assert refused.value.response.status_code == 503
         assert int(refused.value.response.headers["retry-after"]) > 0
+        assert b"this process is leaving service" in (refused.value.response.body or b"")
         made = own_service.publish("Taken while readers leave")
         told = 0
         for screen in screens:

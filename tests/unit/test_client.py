@@ -16,7 +16,7 @@ from service import client
 from service.client import Lines, Status, follow
 from service.domain.frames import Message
 from service.errors import StoppressError
-from service.tail import described
+from service.tail import described, tail
 
 SNAPSHOT = json.dumps({"type": "snapshot", "edition": "en", "cursor": "e.1", "items": []})
 
@@ -144,6 +144,25 @@ def test_a_refusal_for_good_is_the_end() -> None:
         reconnects(url, 1)
 
 
+def test_a_refusal_is_told_in_the_words_of_the_service(waits: Waits) -> None:
+    with service(503) as (url, _):
+        assert reconnects(url, 1) == ["not now; next try in 0.5 s"]
+
+
+def test_a_script_is_told_of_a_loss_and_of_its_end_and_reads_nothing_but_messages(
+    waits: Waits, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with service(ends(1012, "0"), 503, 503, 503, ends(1001), 404) as (url, _), pytest.raises(StoppressError):
+        tail(url, "en", 10, [], key=None, form="json")
+    out, err = capsys.readouterr()
+    assert [json.loads(line)["type"] for line in out.splitlines()] == ["snapshot", "snapshot"]
+    assert [line[10:].partition(";")[0] for line in err.splitlines()] == [
+        "reconnecting: closed with 1012, this process is leaving service",
+        "connected",
+        "reconnecting: closed with 1001, the service stops",
+    ]
+
+
 def test_a_cursor_that_is_refused_is_left_out(waits: Waits) -> None:
     with service(400, ends(1001)) as (url, paths):
         reconnects(url, 2, Lines(10, cursor="x.1"))
@@ -168,7 +187,7 @@ def test_after_a_notice_it_stays_and_leaves_within_the_time(waits: Waits) -> Non
     news = {"type": "beat", "cursor": "e.7", "at": "2026-11-24T03:00:00.000Z"}
     with service(stays({"type": "notice", "code": "draining", "retryIn": 300}, news), ends(1001)) as (url, paths):
         said = reconnects(url, 2)
-    assert said[0].startswith("the process leaves service; next try in 0.0 s")
+    assert said[0].startswith("this process is leaving service; next try in 0.0 s")
     assert waits.caps[0] == 0.3
     assert paths[1].endswith("?cursor=e.7"), "it read on until it left"
 

@@ -90,14 +90,14 @@ def test_a_draft_gives_the_fields_of_an_item(headline: str, speaker: str, urgenc
         ({"regions": ["mena", 3]}, "$.regions[1]"),
         ({"regions": ["mena"] * 21}, "$.regions"),
         ({"related": [{"title": "a", "link": 1}]}, "$.related[0].link"),
-        ({"related": [{"title": "a"}]}, "$.related[0]"),
-        ({"related": [{"title": "a", "link": "https://a.example", "x": 1}]}, "$.related[0]"),
+        ({"related": [{"title": "a"}]}, "$.related[0].link"),
+        ({"related": [{"title": "a", "link": "https://a.example", "x": 1}]}, "$.related[0].x"),
         ({"id": "a b"}, "$.id"),
         ({"id": ""}, "$.id"),
         ({"id": "a" * 65}, "$.id"),
         ({"id": "a\n"}, "$.id"),
         ({"note": "x" * 501}, "$.note"),
-        ({"urgncy": 1}, "$"),
+        ({"urgncy": 1}, "$.urgncy"),
     ],
 )
 def test_a_wrong_draft_is_refused_by_the_path_of_its_field(fields: dict[str, Any], path: str) -> None:
