@@ -343,19 +343,40 @@ def test_the_users_own_figures_replace_the_packages(tmp_path: Path) -> None:
     ("arguments", "expected"),
     [
         (["--deadline", "soon"], "--deadline: expected a time such as 1s, 500ms or 2m, got 'soon'"),
-        (["--deadline", "0s"], "--deadline: expected a time such as 1s, 500ms or 2m, got '0s'"),
+        (["--deadline", "0ms"], "--deadline: expected 1ms to 1440m, got '0ms'"),
+        (["--deadline", "100000m"], "--deadline: expected 1ms to 1440m, got '100000m'"),
+        (["--wire", "near"], "--wire: expected a time such as 1s, 500ms or 2m, got 'near'"),
         (["--reconnect", "60s"], "--reconnect: expected a share and a time such as 50%/30s, got '60s'"),
         (["--reconnect", "half/30s"], "--reconnect: expected a share from 0% to 100%, got 'half'"),
         (["--reconnect", "0%/30s"], "--reconnect: expected more than 0% to be lost, got '0%/30s'"),
         (["--headroom", "100%"], "--headroom: expected less than 100%, got '100%'"),
         (["--headroom", "0.3"], "--headroom: expected a share from 0% to 100%, got '0.3'"),
         (["--figures", "nowhere.json"], "--figures: nowhere.json cannot be read: No such file or directory"),
+        (["--readers", "abc"], "'--readers': expected a whole number from 1 to 1,000,000,000, got 'abc'"),
+        (["--burst", "0"], "'--burst': expected a whole number from 1 to 10,000, got '0'"),
+        (["--machine-gbits", "many"], "'--machine-gbits': expected a number from 0.01 to 10,000, got 'many'"),
     ],
 )
-def test_a_wrong_option_is_one_line_that_says_what_was_expected(arguments: list[str], expected: str) -> None:
+def test_a_wrong_option_is_no_answer_and_says_what_was_expected(arguments: list[str], expected: str) -> None:
     result = run("--readers", "1000", *arguments)
-    assert result.exit_code == 1
-    assert result.output == f"Error: {expected}\n"
+    assert result.exit_code == 2
+    assert result.output.endswith(f"{expected}\n")
+
+
+@pytest.mark.parametrize("value", ["nan", "inf", "-inf", "-nan"])
+@pytest.mark.parametrize(
+    "option",
+    [option.opts[0] for option in main.commands["plan"].params if option.name not in {"file", "as_json"}],
+)
+def test_no_option_takes_what_is_no_number(option: str, value: str) -> None:
+    result = run("--readers", "100", f"{option}={value}")
+    assert (result.exit_code, "expected" in result.output) == (2, True)
+
+
+def test_a_wrong_setting_of_the_environment_is_no_answer_either(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("STOPPRESS_MAX_READERS", "many")
+    result = run("--readers", "100")
+    assert (result.exit_code, "STOPPRESS_MAX_READERS" in result.output) == (2, True)
 
 
 @pytest.mark.parametrize(
