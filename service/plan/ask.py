@@ -34,7 +34,7 @@ def answer(file: Path | None, asked: Mapping[str, Any], *, as_json: bool) -> tup
             "question": question,
             "plan": plan,
             "simulated_ms": played,
-            "assumptions": list(table.assumptions(measured, question)),
+            "assumptions": list(table.assumptions(measured, question, plan.redis_shards)),
         }
         return plan.possible, iter([msgspec.json.format(msgspec.json.encode(said)).decode()])
     return plan.possible, table.text(measured, question, plan, played)
