@@ -1,6 +1,7 @@
 """The `stoppress` command. Each subcommand says in its help what it does and what it needs."""
 
 import dataclasses
+import math
 import os
 import sys
 import time
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 import click
 
 from service.domain.edition import parse_editions
-from service.errors import StoppressError, UnavailableError
+from service.errors import SettingsError, StoppressError, UnavailableError
 from service.settings import Settings
 from service.store.accounts import ROLES, Accounts, Role
 
@@ -257,14 +258,37 @@ def tail(
         click.echo("", err=True)
 
 
+class Whole(click.IntRange):
+    """A whole number of a range; the message says which."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        """Read it."""
+        try:
+            return super().convert(value, param, ctx)
+        except click.BadParameter:
+            self.fail(f"expected a whole number from {self.min:,} to {self.max:,}, got {value!r}", param, ctx)
+
+
+class Number(click.FloatRange):
+    """A number of a range: nan is in none."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """Read it."""
+        try:
+            number = super().convert(value, param, ctx)
+        except click.BadParameter:
+            number = math.nan
+        if math.isnan(number):
+            self.fail(f"expected a number from {self.min:,g} to {self.max:,.0f}, got {value!r}", param, ctx)
+        return number
+
+
 @main.command()
-@click.option("--readers", required=True, type=click.IntRange(1, 1_000_000_000), help="How many read at once.")
+@click.option("--readers", required=True, type=Whole(1, 1_000_000_000), help="How many read at once.")
 @click.option("--deadline", default="1s", show_default=True, help="When the last reader has a line: 1s, 500ms, 2m.")
-@click.option("--editions", default=3, show_default=True, type=click.IntRange(1, 1_000), help="How many there are.")
-@click.option("--burst", default=1, show_default=True, type=click.IntRange(1, 10_000), help="Lines at once.")
-@click.option(
-    "--lines-an-hour", default=60.0, show_default=True, type=click.FloatRange(0, 1e6), help="Lines of each edition."
-)
+@click.option("--editions", default=3, show_default=True, type=Whole(1, 1_000), help="How many there are.")
+@click.option("--burst", default=1, show_default=True, type=Whole(1, 10_000), help="Lines at once.")
+@click.option("--lines-an-hour", default=60.0, show_default=True, type=Number(0, 1e6), help="Lines of each edition.")
 @click.option(
     "--reconnect",
     default="100%/60s",
@@ -278,17 +302,15 @@ def tail(
 )
 @click.option(
     "--readers-per-process",
-    type=click.IntRange(1, 10_000_000),
+    type=Whole(1, 10_000_000),
     help="At most. [default: $STOPPRESS_MAX_READERS, 20000]",
 )
-@click.option(
-    "--machine-cores", default=16, show_default=True, type=click.IntRange(1, 1_024), help="Cores of a machine."
-)
+@click.option("--machine-cores", default=16, show_default=True, type=Whole(1, 1_024), help="Cores of a machine.")
 @click.option(
     "--machine-gbits",
     default=10.0,
     show_default=True,
-    type=click.FloatRange(0.01, 10_000),
+    type=Number(0.01, 10_000),
     help="What its network carries.",
 )
 @click.option("--wire", default="50ms", show_default=True, help="How far away a far reader is, one way.")
@@ -303,7 +325,7 @@ def plan(file: Path | None, readers_per_process: int | None, as_json: bool, **as
     """Say what an audience takes: processes, cores, memory, Redis; how long its last reader waits; what breaks first.
 
     Reckons with measured figures and says what it assumes; docs/scaling.md tells the story. Starts nothing and needs
-    no service. Ends with status 1 if the deadline cannot be met.
+    no service. Ends with status 1 if it cannot be done, with 2 if an option is wrong.
 
     \b
     stoppress plan --readers 50000
@@ -312,8 +334,12 @@ def plan(file: Path | None, readers_per_process: int | None, as_json: bool, **as
     """
     from service.plan.ask import answer
 
-    most = readers_per_process or _settings().max_readers
-    possible, lines = answer(file, asked | {"readers_per_process": most}, as_json=as_json)
+    try:
+        most = readers_per_process or _settings().max_readers
+        possible, lines = answer(file, asked | {"readers_per_process": most}, as_json=as_json)
+    except SettingsError as error:
+        # As click ends for what it looks at itself: 1 is an answer.
+        raise click.UsageError(error.detail) from None
     for line in lines:
         click.echo(line)
     if not possible:

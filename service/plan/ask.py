@@ -14,6 +14,7 @@ from service.plan.model import plan as reckon
 from service.plan.shape import Question
 
 TIME = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m)")
+LONGEST_S = 86_400.0
 UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0}
 SHARE = re.compile(r"(\d+(?:\.\d+)?)%")
 
@@ -33,7 +34,7 @@ def answer(file: Path | None, asked: Mapping[str, Any], *, as_json: bool) -> tup
             "question": question,
             "plan": plan,
             "simulated_ms": played,
-            "assumptions": list(table.assumptions(measured, question)),
+            "assumptions": list(table.assumptions(measured, question, plan.redis_shards)),
         }
         return plan.possible, iter([msgspec.json.format(msgspec.json.encode(said)).decode()])
     return plan.possible, table.text(measured, question, plan, played)
@@ -78,9 +79,11 @@ def time(option: str, text: str, *, least: float = 0.001) -> float:
         SettingsError
     """
     found = TIME.fullmatch(text.strip())
-    value = float(found[1]) * UNITS[found[2]] if found else -1.0
-    if not least <= value <= 86_400:
+    if not found:
         raise SettingsError(f"{option}: expected a time such as 1s, 500ms or 2m, got {text!r}")
+    value = float(found[1]) * UNITS[found[2]]
+    if not least <= value <= LONGEST_S:
+        raise SettingsError(f"{option}: expected {least * 1000:g}ms to {LONGEST_S / 60:g}m, got {text!r}")
     return value
 
 

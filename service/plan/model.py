@@ -7,6 +7,7 @@ each of them in turn; the plan is the fewest that keep every limit.
 import math
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import msgspec
 
@@ -18,6 +19,8 @@ STUCK_SHARE = 0.01
 MAX_CLIENTS = 10_000  # Redis's `maxclients`
 SOURCE_PORTS = 28_232  # Linux's `ip_local_port_range`
 CONNTRACK = 262_144  # Linux's `nf_conntrack_max` on a large machine
+# A rate over a shorter pass means nothing.
+LEAST_PASS_MS = 1.0
 
 
 class Hop(msgspec.Struct, frozen=True):
@@ -49,13 +52,15 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     machines: int
     machine_cores: int
     processes_per_machine: int
+    readers_per_machine: int
+    # Of a balancer that does not keep the readers' addresses; 0 before a single machine.
+    balancer_addresses: int
     memory_gb: float
     memory_gb_per_machine: float
     redis_shards: int
     redis_subscribers: int
     redis_connections: int
     redis_cpu_percent: float
-    redis_replicas_wanted: int
     lines_per_second_per_shard: float
     gbits_per_second: float
     gbits_per_second_per_machine: float
@@ -63,6 +68,8 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     web_cpu_percent: float
     card_ms: float
     last_ms: float
+    # What the deadline is held against: one in a hundred, with the headroom kept.
+    late_ms: float
     hops: list[Hop]
     reconnect_s: float
     handshakes_per_second: float
@@ -71,13 +78,33 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
 
 def plan(figures: Figures, question: Question) -> Plan:
     """The fewest shards, and with them the fewest processes, that keep every limit."""
-    shape = Shape(figures, question, 1)
-    # So many primaries that one of them has an edition fewer than before; others would be idle.
-    for shards in sorted({math.ceil(question.editions / most) for most in range(1, question.editions + 1)}):
-        shape = _fewest(Shape(figures, question, 1, shards))
-        if not any(shape.broken()):
+    return _told(_nearest(figures, question))
+
+
+def _nearest(figures: Figures, question: Question) -> Shape:
+    """Where no number of shards keeps every limit, more are asked for only if they come nearer by a twentieth."""
+
+    def beyond(shape: Shape) -> float:
+        return max(shape.redis_share / (1 - question.headroom), shape.late_ms / question.deadline_s / 1000)
+
+    nearest, *others = (Shape(figures, question, 1, shards) for shards in _shards(question))
+    nearest = _fewest(nearest)
+    for other in others:
+        if _keeps(nearest):
             break
-    return _told(shape)
+        shape = _fewest(other)
+        if _keeps(shape) or beyond(shape) < 0.95 * beyond(nearest):
+            nearest = shape
+    return nearest
+
+
+def _keeps(shape: Shape) -> bool:
+    return not any(shape.broken())
+
+
+def _shards(question: Question) -> list[int]:
+    """So many primaries that one of them has an edition fewer than before; others would be idle."""
+    return sorted({math.ceil(question.editions / most) for most in range(1, question.editions + 1)})
 
 
 def _fewest(shape: Shape) -> Shape:
@@ -126,12 +153,12 @@ def _told(shape: Shape) -> Plan:
         figures.reader_bytes.median + figures.socket_bytes.median + STUCK_SHARE * figures.stuck_bytes.median
     )
     here = min(shape.per_machine, shape.processes)
-    spread_s = max(shape.pass_ms() + shape.card_ms, 1.0) / 1000
+    spread_s = max(shape.pass_ms() + shape.card_ms, LEAST_PASS_MS) / 1000
     bits = shape.machine_bits / spread_s
     editions = math.ceil(question.editions / shape.shards)
     # Redis's own share of a line, with room for the subscribers it is published to.
     line_us = figures.redis_line_us.median + shape.total * figures.redis_subscriber_us.median
-    wanted = math.ceil(shape.redis_share / (1 - question.headroom)) - 1 if broken else 0
+    spare = max(0.0, 1 - question.headroom - shape.redis_share)
     return Plan(
         possible=not broken,
         why="; ".join(broken),
@@ -143,19 +170,21 @@ def _told(shape: Shape) -> Plan:
         machines=machines,
         machine_cores=question.machine_cores,
         processes_per_machine=shape.per_machine,
+        readers_per_machine=here * shape.each,
+        balancer_addresses=math.ceil(here * shape.each / SOURCE_PORTS) if machines > 1 else 0,
         memory_gb=memory / 1e9,
         memory_gb_per_machine=memory / machines / 1e9,
         redis_shards=shape.shards,
         redis_subscribers=shape.total * (editions if shape.shards > 1 else 1),
         redis_connections=shape.connections,
         redis_cpu_percent=100 * shape.redis_share,
-        redis_replicas_wanted=wanted,
-        lines_per_second_per_shard=1e6 * (1 - question.headroom) / line_us,
+        lines_per_second_per_shard=editions * question.lines_an_hour / 3600 + 1e6 * spare / line_us,
         gbits_per_second=bits * shape.processes / here / 1e9,
         gbits_per_second_per_machine=bits / 1e9,
         packets_per_second_per_machine=here * shape.each * shape.packets / spread_s,
         web_cpu_percent=100 * shape.web_share,
         last_ms=shape.last_ms,
+        late_ms=shape.late_ms,
         hops=_hops(shape),
         reconnect_s=shape.reconnect_s,
         handshakes_per_second=shape.handshakes * shape.processes,
@@ -186,13 +215,13 @@ def _limits(shape: Shape, machine_readers: int) -> list[Limit]:
     found = [
         (shape.each / most, "readers of a process", f"{most:,}", ""),
         (shape.web_share / full, "a web process's core, over time", f"{full:.0%}", ""),
-        (shape.late_ms / deadline_ms, "the deadline, one in a hundred", seconds(question.deadline_s), ""),
+        (shape.late_ms / deadline_ms, "the deadline, headroom kept", seconds(question.deadline_s), ""),
         (shape.reconnect_s / question.reconnect_s, "time to come back", seconds(question.reconnect_s), ""),
         (
             shape.redis_share / full,
             "a Redis primary's core",
             f"{full:.0%}",
-            "a shard for each edition, then replicas for the web processes (not there yet)",
+            _relief(shape),
         ),
         (
             shape.connections / MAX_CLIENTS,
@@ -201,16 +230,10 @@ def _limits(shape: Shape, machine_readers: int) -> list[Limit]:
             "raise its maxclients and open files",
         ),
         (
-            shape.machine_bits / question.machine_gbits / 1e6 / shape.pass_ms(),
+            shape.machine_bits / question.machine_gbits / 1e6 / max(shape.pass_ms(), LEAST_PASS_MS),
             "a machine's network, in a pass",
             f"{question.machine_gbits:g} Gbit/s",
             "a quicker card, or fewer processes a machine",
-        ),
-        (
-            machine_readers / SOURCE_PORTS,
-            "a balancer address's ports to one machine",
-            f"{SOURCE_PORTS:,}",
-            "more balancer addresses, or one that keeps the readers' addresses",
         ),
         (
             machine_readers / CONNTRACK,
@@ -222,22 +245,34 @@ def _limits(shape: Shape, machine_readers: int) -> list[Limit]:
     return [Limit(name, 100 * used, of, then) for used, name, of, then in sorted(found, reverse=True)]
 
 
+def _relief(shape: Shape) -> str:
+    """What takes load from a primary: a Cluster does so only where fewer editions on each make up for its trips."""
+    others = "several services, each with a Redis of its own"
+    best = min((replace(shape, shards=shards) for shards in _shards(shape.question)), key=lambda each: each.redis_share)
+    if best.redis_share >= shape.redis_share:
+        return others
+    used = best.redis_share / (1 - shape.question.headroom)
+    return f"a Cluster of {best.shards} makes it {100 * used:,.1f} %; then {others}"
+
+
 def _instead(shape: Shape) -> list[str]:
     """What would make it possible, one thing alone, where one thing does."""
     question = shape.question
+
+    def can(**eased: Any) -> bool:
+        return _keeps(_nearest(shape.figures, replace(question, **eased)))
+
     found = []
-    late = math.ceil(shape.late_ms / 100) / 10
-    longer = replace(question, deadline_s=late)
-    if not any(_fewest(replace(shape, question=longer)).broken()):
-        found.append(f"--deadline {late:g}s")
-    for name, eased in (("burst 1", replace(question, burst=1)), ("headroom 0%", replace(question, headroom=0.0))):
-        if eased != question and not any(_fewest(replace(shape, question=eased)).broken()):
-            found.append(f"--{name}")
-    fewer = question.readers - _first(lambda less: _keeps(shape, question.readers - less), 0, question.readers - 1)
-    if fewer > 0 and _keeps(shape, fewer):
+    # Two digits of it, rounded up.
+    step = 10.0 ** (math.floor(math.log10(shape.late_ms)) - 1)
+    late_ms = math.ceil(shape.late_ms / step) * step
+    if can(deadline_s=late_ms / 1000):
+        found.append(f"--deadline {late_ms:g}ms" if late_ms < 1000 else f"--deadline {late_ms / 1000:g}s")
+    if question.burst > 1 and can(burst=1):
+        found.append("--burst 1")
+    if question.headroom > 0 and can(headroom=0.0):
+        found.append("--headroom 0%")
+    fewer = question.readers - _first(lambda less: can(readers=question.readers - less), 0, question.readers - 1)
+    if can(readers=fewer):
         found.append(f"--readers {fewer} for each such service, and several of them, each with a Redis of its own")
     return found
-
-
-def _keeps(shape: Shape, readers: int) -> bool:
-    return readers > 0 and not any(_fewest(replace(shape, question=replace(shape.question, readers=readers))).broken())

@@ -7,9 +7,12 @@ from dataclasses import dataclass
 
 from service.plan.figures import BURST, Figures
 
-# Where the Hub does so; a test compares them.
+# What the service does; a test compares them.
 SLICE_MS, SLICE_WRITES, TURNS = 4.0, 64, 20
 LONGEST_WRITE = 24_000
+# Round trips of a web process in a second: reach four times (`app.py`), the outboxes, the clock's lease and the queue
+# (`store/health.py`). On a Cluster each edition has its own of the first two, and the queue is on another Redis.
+TRIPS, EDITION_TRIPS = 7, 5
 # Assumed, not measured; `table.assumptions` says it. A screen confirms when it has painted (two frames), after a random
 # delay: `ticker.js`.
 PAINT_MS, HELD_MS = 33.0, 250.0
@@ -209,12 +212,13 @@ class Shape:
 
     @property
     def redis_share(self) -> float:
-        """Of a primary's main thread, over time; a Cluster's shards share the editions."""
+        """Of a primary's main thread, over time; of a Cluster's, that of the shard with most editions and the lease."""
         figures, question = self.figures, self.question
         lines = question.lines_an_hour / 3600
         editions = math.ceil(question.editions / self.shards)
         published = editions * (1 + CANARIES + lines) * self.total * figures.redis_subscriber_us.median
-        told = self.total * (figures.redis_process_us.median + editions * figures.redis_edition_us.median)
+        trips = (editions * EDITION_TRIPS + 1) / TRIPS if self.shards > 1 else 1.0
+        told = self.total * (trips * figures.redis_process_us.median + editions * figures.redis_edition_us.median)
         return (published + told + editions * lines * figures.redis_line_us.median) / 1e6
 
     @property
@@ -241,11 +245,11 @@ class Shape:
         if self.each > question.readers_per_process:
             yield f"{self.each:,} readers a process, of {question.readers_per_process:,}"
         if self.web_share > full:
-            yield f"a web process is busy for {self.web_share:.0%} of its time, of {full:.0%}"
+            yield f"a web process is busy for {self.web_share:,.0%} of its time, of {full:.0%}"
         if self.reconnect_s > question.reconnect_s:
             yield f"coming back takes {seconds(self.reconnect_s)}, of {seconds(question.reconnect_s)}"
         if self.redis_share > full:
-            yield f"a Redis primary is busy for {self.redis_share:.0%} of its time, of {full:.0%}"
+            yield f"a Redis primary is busy for {self.redis_share:,.0%} of its time, of {full:.0%}"
         if self.late_ms > question.deadline_s * 1000:
             yield f"the last reader waits up to {seconds(self.late_ms / 1000)}, of {seconds(question.deadline_s)}"
 

@@ -77,25 +77,29 @@ def text(measured: Measured, question: Question, plan: Plan, played: Played) -> 
     yield f"    {'simulated, the median line':<46}{'':>13}{played.ordinary.p50:>12,.1f} ms"
     yield f"    {'simulated, one line in a hundred':<46}{'':>13}{played.ordinary.p99:>12,.1f} ms"
     yield f"    {'the same while all come back':<46}{'':>13}{played.coming_back.p99:>12,.1f} ms"
+    held = f"held to the deadline: {question.headroom:.0%} of each core free"
+    yield f"    {held:<46}{'':>13}{plan.late_ms:>12,.1f} ms"
     yield ""
     yield "What decides how many processes"
     yield from _limits([limit for limit in plan.limits if not limit.then][:3])
-    yield "What breaks first beyond that"
-    yield from _limits([limit for limit in plan.limits if limit.then][:4])
+    # What is used up already is in the rows above, or is waited for, or is why that cannot be.
+    if beyond := [limit for limit in plan.limits if limit.then and limit.used <= 100]:
+        yield "What breaks first beyond that"
+        yield from _limits(beyond[:4])
     yield ""
     yield "Assumptions"
-    for each in assumptions(measured, question):
+    for each in assumptions(measured, question, plan.redis_shards):
         yield f"    - {each}"
 
 
 def _rows(question: Question, plan: Plan) -> Iterator[tuple[str, str, str]]:
     kept = f" ({question.lost_share:.0%} of them may be lost)" if question.lost_share < 1 else ""
     yield "web processes", f"{plan.processes:,}", f"{_count(plan.readers_per_process, 'reader')} each{kept}"
-    yield "cores", f"{plan.cores:,}", f"one a process; busy for {plan.web_cpu_percent:.1f} % of the time"
+    yield "cores", f"{plan.cores:,}", f"one a process; busy for {plan.web_cpu_percent:,.1f} % of the time"
     yield (
         "machines",
         f"{plan.machines:,}",
-        f"of {plan.machine_cores} cores, {plan.processes_per_machine} processes each",
+        f"of {_count(plan.machine_cores, 'core')}, {_count(plan.processes_per_machine, 'process')} each",
     )
     yield (
         "memory",
@@ -112,15 +116,23 @@ def _rows(question: Question, plan: Plan) -> Iterator[tuple[str, str, str]]:
     yield "Redis primaries", f"{plan.redis_shards:,}", f"{shards}; and a replica or two of each"
     yield (
         "of a primary",
-        f"{plan.redis_cpu_percent:.1f} % CPU",
-        f"{_count(plan.redis_subscribers, 'subscriber')}, {_count(plan.redis_connections, 'connection')}; "
-        f"up to {plan.lines_per_second_per_shard:,.0f} lines/s",
+        f"{plan.redis_cpu_percent:,.1f} % CPU",
+        f"{_count(plan.redis_connections, 'connection')}; up to {plan.lines_per_second_per_shard:,.0f} lines/s",
     )
-    replicas = f"{plan.redis_replicas_wanted:,}" if plan.redis_replicas_wanted else "none"
-    note = (
-        "needed to hear from; web processes cannot do so yet" if plan.redis_replicas_wanted else "needed to hear from"
-    )
-    yield "Redis replicas", replicas, note
+    if plan.redis_connections > model.MAX_CLIENTS:
+        yield "maxclients", f"{plan.redis_connections:,}", f"or more of each primary (default {model.MAX_CLIENTS:,})"
+    if plan.balancer_addresses:
+        yield (
+            "balancer addresses",
+            f"{plan.balancer_addresses:,}",
+            f"of {model.SOURCE_PORTS:,} ports each to a machine; or one that keeps the readers' addresses",
+        )
+    if plan.readers_per_machine > model.CONNTRACK:
+        yield (
+            "tracked connections",
+            f"{plan.readers_per_machine:,}",
+            f"a machine: raise nf_conntrack_max ({model.CONNTRACK:,}), or NOTRACK",
+        )
     yield "besides", "2 + 2", "workers and clocks, on two machines"
     lost = "everyone" if question.lost_share >= 1 else f"{question.lost_share:.0%} of them"
     yield (
@@ -136,7 +148,7 @@ def _limits(limits: list[Limit]) -> Iterator[str]:
         yield f"    {limit.used:>7,.1f} %  {limit.name} ({limit.of}){then}"
 
 
-def assumptions(measured: Measured, question: Question) -> Iterator[str]:
+def assumptions(measured: Measured, question: Question, shards: int) -> Iterator[str]:
     """What the plan takes for granted."""
     versions = ", ".join(f"{name} {version}" for name, version in measured.versions.items())
     yield f"Figures of {measured.at[:10]}, by `{measured.command}` on {measured.machine} ({versions})."
@@ -159,8 +171,11 @@ def assumptions(measured: Measured, question: Question) -> Iterator[str]:
     yield f"A machine of {cores} sends {question.machine_gbits:g} Gbit/s (--machine-gbits), and is waited for."
     yield "TLS ends in front of the web processes, and what it costs there is not in here. Nor is the balancer."
     yield "Sizes: the sentence, sections and link of the measured lines; long ones cost network, hardly CPU."
+    if shards > 1:
+        yield "On a Cluster a process has round trips and connections for each edition; each trip costs Redis the same."
     yield f"{question.headroom:.0%} of each core stays free (--headroom), also while a line goes out."
 
 
 def _count(number: float, noun: str) -> str:
-    return f"{number:,.12g} {noun}{'' if number == 1 else 's'}"
+    many = "es" if noun.endswith("s") else "s"
+    return f"{number:,.12g} {noun}{'' if number == 1 else many}"
