@@ -64,10 +64,10 @@ def draw() -> list[Path]:
     lines = panels[1][1]
     ends, above = [], []
     for server, of in found["servers"].items():
-        counts = [count for count in found["readers"] if "single_ratio" in of.get(str(count), {})]
-        medians = [of[str(count)]["single_ratio"]["median"] for count in counts]
         if server == floor:
             continue
+        counts = [count for count in found["readers"] if str(count) in of]
+        medians = [of[str(count)]["single_ratio"]["median"] for count in counts]
         if max(medians) > HIGHEST:
             above.append(label(server))
             continue

@@ -243,15 +243,18 @@ class Outbox:
         def one_by_one() -> list[list[bytes]]:
             return [accept_script.run(redis, *each) for each in written]
 
-        if not wake:
-            return one_by_one()
-        if not self._together:
+        def then_wake() -> list[list[bytes]]:
             answers = one_by_one()
             try:
                 self._enqueue(edition, None)
             except RedisError as error:
                 log.warning("queue unreachable, the sweep will wake it", edition=edition, error=str(error))
             return answers
+
+        if not wake:
+            return one_by_one()
+        if not self._together:
+            return then_wake()
         try:
             with redis.pipeline(transaction=True) as pipe:
                 self._enqueue(edition, pipe)
@@ -264,8 +267,8 @@ class Outbox:
             # A kill wins over a full Redis, too: it begins by making room, and then may write. The sweep does the rest.
             return one_by_one()
         if any(isinstance(answer, NoScriptError) for answer in told):
-            # None was written, and the wake-up is in the queue already; it finds what this writes, or nothing.
-            return one_by_one()
+            # None was written, and the wake-up, which is in the queue already, may have found nothing by now.
+            return then_wake()
         for answer in told:
             if isinstance(answer, Exception):
                 raise answer

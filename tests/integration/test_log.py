@@ -21,7 +21,7 @@ from service.settings import Settings
 from service.store import log as store
 from service.store.connect import blocking
 from service.store.keys import Keys
-from service.store.outbox import Accepted, Outbox, breaking_queue
+from service.store.outbox import Accepted, Outbox, accept_script, breaking_queue
 from tests.integration.harness import Service, until
 from tests.unit.samples import EN, NOW_MS, draft
 
@@ -168,6 +168,23 @@ def test_what_is_decided_at_one_moment_is_accepted_in_one_step_each_by_itself(re
     assert [type(each) for each in outbox.accept_all("en", [stale, kill(first.record)])] == [StaleError, StaleError]
     assert outbox.accept_all("en", []) == []
     assert redis.llen("rq:queue:breaking") == woken + 3
+
+
+def test_a_worker_that_is_quicker_than_the_change_is_woken_again(
+    redis: Redis, outbox: Outbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # As after a restart of Redis: the transaction brings the wake-up alone, and the change is written after it.
+    redis.script_flush()
+    run = accept_script.run
+
+    def late(*arguments: Any) -> Any:
+        assert redis.lpop("rq:queue:breaking"), "a worker has taken it, and found nothing"
+        return run(*arguments)
+
+    monkeypatch.setattr(accept_script, "run", late)
+    outbox.accept(line("a"))
+    assert redis.llen(KEYS.outbox) == 1
+    assert redis.llen("rq:queue:breaking") == 1
 
 
 def test_a_wake_up_goes_to_the_queue_on_another_redis_after_the_outbox(

@@ -2,6 +2,7 @@
 
 import time
 
+from redis.exceptions import ConnectionError as RedisConnectionError
 from rq import Queue
 from rq.intermediate_queue import IntermediateQueue
 from rq.job import Job
@@ -12,6 +13,7 @@ from service.store.keys import Keys
 from service.store.outbox import BREAKING, breaking_queue
 from tests.integration.harness import Service, until
 from tests.integration.test_worker_killed import start_worker
+from workers.__main__ import BreakingWorker
 
 
 def queue_of(service: Service) -> Queue:
@@ -37,6 +39,24 @@ def test_a_wakeup_that_went_well_leaves_nothing(own_service: Service) -> None:
     assert own_service.redis.hget(worker, "failed_job_count") is None
     assert list(own_service.redis.scan_iter("rq:wip:*")) == []
     assert list(own_service.redis.scan_iter("rq:executions:*")) == []
+
+
+def lose_redis() -> None:
+    """The job of a worker that cannot reach the log."""
+    raise RedisConnectionError("gone")
+
+
+def test_a_wakeup_that_lost_redis_is_forgotten_and_no_failure(own_service: Service) -> None:
+    own_service.start()
+    own_service.stop("clock")
+    own_service.stop("worker")
+    queue = queue_of(own_service)
+    queue.enqueue_call(f"{__name__}.lose_redis", result_ttl=0, failure_ttl=60)
+    worker = BreakingWorker([queue], connection=own_service.redis, serializer=JSONSerializer)
+    assert worker.work(burst=True, logging_level="WARNING"), "it was taken"
+    assert queue.get_job_ids() == left(own_service) == []
+    assert FailedJobRegistry(queue=queue).get_job_ids() == []
+    assert own_service.redis.hget(worker.key, "successful_job_count") is None
 
 
 def test_a_wakeup_that_fails_is_kept_with_its_reason_and_the_worker_goes_on(own_service: Service) -> None:
