@@ -38,6 +38,8 @@ from service.store.accounts import Accounts
 from service.store.connect import alike, blocking, of_edition, queueing, streaming
 from service.store.items import Items
 from service.store.outbox import Outbox, breaking_queue
+from service.store.sessions import Sessions
+from service.store.users import Users
 from service.tasks import Tasks
 from service.web.errors import HANDLERS
 from service.web.metrics import Metrics
@@ -81,6 +83,7 @@ def create_app(settings: Settings, *, turn_seconds: float = 1.0, sheets: Path | 
             Items(redis, editions, settings.wait_replicas),
             Outbox(redis, queue, settings.wait_replicas),
         )
+        sessions = Sessions(redis, Users(redis))
         landings = Landings()
 
         tickers = {code: Ticker(edition) for code, edition in editions.items()}
@@ -143,6 +146,7 @@ def create_app(settings: Settings, *, turn_seconds: float = 1.0, sheets: Path | 
                     "settings": settings,
                     "editions": editions,
                     "newsroom": newsroom,
+                    "sessions": sessions,
                     "landings": landings,
                     "gateway": gateway,
                     "redis": redis,

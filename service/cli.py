@@ -1,6 +1,5 @@
 """The `stoppress` command. Each subcommand says in its help what it does and what it needs."""
 
-import dataclasses
 import math
 import os
 import sys
@@ -11,9 +10,9 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 import click
 
+from service import here, users_cli
 from service.domain.edition import parse_editions
 from service.errors import SettingsError, StoppressError, UnavailableError
-from service.settings import Settings
 from service.store.accounts import ROLES, Accounts, Role
 
 if TYPE_CHECKING:
@@ -51,7 +50,7 @@ def up() -> None:
     """
     from service.up import up as run
 
-    sys.exit(run(_settings(), env=os.environ))
+    sys.exit(run(here.settings(), env=os.environ))
 
 
 @main.command()
@@ -72,7 +71,7 @@ def demo(gap_seconds: float, wires: Path, once: bool) -> None:
     """
     from service.demo import demo as run
 
-    sys.exit(run(_settings(), os.environ, gap_seconds=gap_seconds, wires=wires, once=once))
+    sys.exit(run(here.settings(), os.environ, gap_seconds=gap_seconds, wires=wires, once=once))
 
 
 @main.command()
@@ -87,9 +86,9 @@ def web() -> None:
     from service.store.keys import API_KEYS
     from service.web.server import serve
 
-    settings = _settings()
+    settings = here.settings()
     logs.configure(settings)
-    _wait_for_redis(settings)
+    here.wait_for_redis(settings)
     with blocking(settings.require_redis_url()) as redis:
         durability.warn(at(redis, API_KEYS))
     serve(settings)
@@ -335,7 +334,7 @@ def plan(file: Path | None, readers_per_process: int | None, as_json: bool, **as
     from service.plan.ask import answer
 
     try:
-        most = readers_per_process or _settings().max_readers
+        most = readers_per_process or here.settings().max_readers
         possible, lines = answer(file, asked | {"readers_per_process": most}, as_json=as_json)
     except SettingsError as error:
         # As click ends for what it looks at itself: 1 is an answer.
@@ -358,13 +357,15 @@ def keys() -> None:
 @click.option("-e", "--edition", "editions", multiple=True, help="Only for this edition; may be given several times.")
 def keys_add(name: str, role: Role, trusted: bool, editions: tuple[str, ...]) -> None:
     """Make a key called NAME and print it. It is stored hashed: this is the only time that it is seen."""
-    settings = _settings()
+    settings = here.settings()
     known = parse_editions(settings.read_editions(), str(settings.editions))
     for edition in editions:
         known.named(edition)
     if trusted and role != "ingest":
         raise StoppressError("--trusted is for the role ingest: editors and chiefs publish anyway")
-    key = _accounts(settings).add(name, role, time.time_ns() // 1_000_000, trusted=trusted, editions=editions)
+    key = Accounts(here.redis(settings), None).add(
+        name, role, time.time_ns() // 1_000_000, trusted=trusted, editions=editions
+    )
     click.echo(key)
     click.echo(f"The key of {name} ({role}). Keep it now: it is not stored and cannot be shown again.", err=True)
 
@@ -372,7 +373,7 @@ def keys_add(name: str, role: Role, trusted: bool, editions: tuple[str, ...]) ->
 @keys.command("list")
 def keys_list() -> None:
     """List the keys: name, role, since when. Not the keys themselves: nobody has them."""
-    accounts = _accounts(_settings()).listed()
+    accounts = Accounts(here.redis(here.settings()), None).listed()
     for account in accounts:
         notes = [*(["trusted"] if account.trusted else []), *account.editions]
         click.echo(f"{account.name:<24} {account.role:<12} {account.created}  {' '.join(notes)}".rstrip())
@@ -384,44 +385,27 @@ def keys_list() -> None:
 @click.argument("name")
 def keys_revoke(name: str) -> None:
     """Revoke the key called NAME. It stops with the next call that uses it."""
-    _accounts(_settings()).revoke(name)
+    Accounts(here.redis(here.settings()), None).revoke(name)
     click.echo(f"revoked {name}")
+
+
+main.add_command(users_cli.users)
 
 
 def _api(url: str | None, key: str | None, *, anonymous: bool = False) -> "Api":
     from service.api_client import Api
 
-    settings = _settings()
+    settings = here.settings()
     if url is None:
         host = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(settings.host, settings.host)
         url = f"http://{host}:{settings.port}"
     if key is None and not anonymous:
-        key = settings.admin_key or _read(settings.data / "admin.key")
+        key = settings.admin_key or here.read(settings.data / "admin.key")
         if key is None:
             raise StoppressError(
                 f"no API key: give --key or STOPPRESS_KEY, or run this where {settings.data / 'admin.key'} is"
             )
     return Api(url, key)
-
-
-def _accounts(settings: Settings) -> Accounts:
-    from service.store.connect import blocking
-
-    url = settings.redis_url or _read(settings.data / "redis.url")
-    if url is None:
-        raise StoppressError(
-            f"no Redis: set STOPPRESS_REDIS_URL, or run this while `stoppress up` runs with {settings.data} as its data"
-        )
-    settings = dataclasses.replace(settings, redis_url=url)
-    _wait_for_redis(settings, seconds=0)
-    return Accounts(blocking(url), None)
-
-
-def _read(path: Path) -> str | None:
-    try:
-        return path.read_text().strip() or None
-    except OSError:
-        return None
 
 
 def _line(api: "Api", item_id: str) -> str:
@@ -451,41 +435,7 @@ def _sentence(answer: dict[str, Any]) -> str:
 
 def _become_worker(name: str) -> None:
     """Replace this process: the service never imports the workers."""
-    settings = _settings()
-    _wait_for_redis(settings)
+    settings = here.settings()
+    here.wait_for_redis(settings)
     sys.stdout.flush()
     os.execv(sys.executable, [sys.executable, "-m", "workers", name])  # noqa: S606 - our own program, no shell
-
-
-def _settings() -> Settings:
-    """The environment's settings. The editions file is looked at too: a wrong one is said here, not by a child."""
-    settings = Settings.from_env(os.environ)
-    parse_editions(settings.read_editions(), str(settings.editions))
-    return settings
-
-
-def _wait_for_redis(settings: Settings, seconds: float = 5.0) -> None:
-    """Give Redis a moment to start; then say plainly that it is not there.
-
-    Raises:
-        StoppressError
-    """
-    from redis.exceptions import RedisError
-
-    from service.store.connect import blocking, without_password
-
-    urls = {"STOPPRESS_REDIS_URL": settings.require_redis_url(), "STOPPRESS_QUEUE_URL": settings.queue_url}
-    for name, url in urls.items():
-        if url is None:
-            continue
-        ends = time.monotonic() + seconds
-        while True:
-            try:
-                with blocking(url) as redis:
-                    redis.ping()
-                break
-            except (RedisError, OSError) as error:
-                if time.monotonic() > ends:
-                    where = without_password(url)
-                    raise StoppressError(f"{name}: Redis at {where} does not answer: {error}") from None
-                time.sleep(0.2)

@@ -22,6 +22,8 @@ from service.errors import SettingsError
 from service.settings import Settings
 from service.store.connect import at, blocking
 from service.store.keys import API_KEYS
+from service.store.sessions import Sessions
+from service.store.users import Users
 
 CLIENT_NAMES = {"STOPPRESS_KEY", "STOPPRESS_URL"}  # read by `stoppress publish` and its like, not by the service
 
@@ -32,6 +34,13 @@ def strange_names(env: Mapping[str, str]) -> Iterator[str]:
         if name.startswith("STOPPRESS_") and name not in known:
             close = difflib.get_close_matches(name, known, n=1)
             yield f"{name} is no setting and has no effect" + (f" (did you mean {close[0]}?)" if close else "")
+
+
+def sign_in_link(base_url: str, redis_url: str) -> str | None:
+    """The address that signs one browser in at the desk, once; None if Redis does not answer."""
+    with suppress(RedisError, OSError), blocking(redis_url) as redis:
+        return f"{base_url}/desk/sign-in?ticket={Sessions(redis, Users(redis)).make_ticket()}"
+    return None
 
 
 def procfile() -> dict[str, str]:

@@ -8,7 +8,7 @@ from starlette.staticfiles import StaticFiles
 from service.gateway import snapshot
 from service.gateway.socket import socket
 from service.newsroom import api, ingest
-from service.web import home, ops
+from service.web import desk, home, ops
 
 
 def routes() -> list[BaseRoute]:
@@ -28,6 +28,12 @@ def routes() -> list[BaseRoute]:
         Route("/v1/items/{id}", api.change_item, methods=["PATCH"]),
         Route("/v1/items/{id}/{action}", api.act_on_item, methods=["POST"]),
         Route("/v1/ingest/ninjs", ingest.ninjs, methods=["POST"]),
+        # The desk.
+        Route("/desk", desk.home),
+        Route("/desk/board", desk.board),
+        Route("/desk/sign-in", desk.sign_in),
+        Route("/desk/sign-in", desk.start, methods=["POST"]),
+        Route("/desk/sign-out", desk.end, methods=["POST"]),
         # Operators.
         Route("/healthz", ops.healthz),
         Route("/readyz", ops.readyz),

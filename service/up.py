@@ -30,7 +30,7 @@ from service.embedded import (
     signal_group,
 )
 from service.errors import StoppressError
-from service.preflight import check_redis, free_port, procfile, read_admin_key, strange_names
+from service.preflight import check_redis, free_port, procfile, read_admin_key, sign_in_link, strange_names
 from service.settings import Settings
 
 HOPELESS_DEATHS = 5  # so many quick ends before the service was ever ready, and it is given up
@@ -334,7 +334,8 @@ class Crew:
             self._say(f"waiting for {self._probe.waiting_for}")
 
     def _welcome(self, base_url: str) -> None:
-        self._write(_greeting(self._settings, self._port, base_url, keeps=self._keeps))
+        desk = sign_in_link(base_url, self._child_env["STOPPRESS_REDIS_URL"])
+        self._write(_greeting(self._settings, self._port, base_url, desk, keeps=self._keeps))
         if self._then is not None:
             redis_url = self._child_env["STOPPRESS_REDIS_URL"]
             running = Running(
@@ -456,7 +457,7 @@ def _complain(line: str) -> None:
     sys.stderr.write(f"stoppress: {line}\n")
 
 
-def _greeting(settings: Settings, port: int, base_url: str, *, keeps: bool) -> str:
+def _greeting(settings: Settings, port: int, base_url: str, desk: str | None, *, keeps: bool) -> str:
     stoppress = _as_typed(Path(sys.executable).parent / "stoppress")
     if not keeps:
         kept = "nothing of it is kept"
@@ -476,6 +477,7 @@ def _greeting(settings: Settings, port: int, base_url: str, *, keeps: bool) -> s
 Stoppress is running. Ctrl-C stops it; {kept}.
 
   ticker page   {base_url}/
+  desk          {desk or f"{base_url}/desk"}{" (signs you in once, within an hour)" if desk else ""}
   API           {base_url}/v1/editions
   API key       {key}
 

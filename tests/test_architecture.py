@@ -43,8 +43,13 @@ ALLOWED: dict[str, set[str]] = {
     "service.demo": FOUNDATION
     | {"service.domain", "service.api_client", "service.client", "service.tail", "service.up"},
     "service.plan": {"service.errors"},
+    # What the commands share.
+    "service.here": FOUNDATION | {"service.domain", "service.store"},
+    "service.users_cli": FOUNDATION | {"service.domain", "service.store", "service.here"},
     "service.cli": RUNTIME
     | {
+        "service.here",
+        "service.users_cli",
         "service.durability",
         "service.domain",
         "service.store",

@@ -19,6 +19,7 @@ from service.domain.item import Change, Draft, Reason, new_id
 from service.domain.lifecycle import ACTIONS, Record, State
 from service.errors import (
     NOT_KNOWN,
+    ForbiddenError,
     InvalidFieldError,
     MalformedError,
     NotFoundError,
@@ -27,16 +28,18 @@ from service.errors import (
     TooLargeError,
     UnavailableError,
 )
-from service.newsroom.auth import bearer, require_edition
+from service.newsroom.auth import CSRF_HEADER, bearer, cookie_of, require_edition, require_own_page
 from service.newsroom.landings import Landing
 from service.newsroom.queue import Call, Newsroom, now_ms
 from service.newsroom.tally import Tally
+from service.store.accounts import Account
 from service.store.audit import of_item
 from service.store.connect import of_edition
 from service.store.items import Wanted
 from service.store.outbox import Accepted
 from service.store.reach import Reach
 from service.store.reach import read as read_reach
+from service.store.sessions import Sessions
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -183,8 +186,13 @@ async def read_body(request: Request) -> bytes:
 
 
 async def read_call(request: Request) -> tuple[Call, bytes]:
-    """Who calls and with what. The key is looked at before the body: strangers send us nothing."""
-    key = bearer(request.headers.get("authorization"))
+    """Who calls and with what. The key or session is looked at before the body: strangers send us nothing."""
+    header, cookie = request.headers.get("authorization"), cookie_of(request)
+    key, account = "", None
+    if header is None and cookie is not None:
+        account = await signed_in(request, cookie)
+    else:
+        key = bearer(header)
     length = request.headers.get("content-length", "0")
     if length.isdigit() and int(length) > LARGEST_BODY:
         raise TooLargeError(f"expected a body of at most {LARGEST_BODY} bytes, got {length}")
@@ -195,7 +203,27 @@ async def read_call(request: Request) -> tuple[Call, bytes]:
     what = f"{request.method} {request.url.path} {request.headers.get('if-match', '')}\n".encode() + body
     peer = request.client.host if request.client else ""
     address = request.state.gateway.door.address(peer, request.headers.get("x-forwarded-for"))
-    return Call(key, address, idempotency_key, what), body
+    return Call(key, address, idempotency_key, what, account), body
+
+
+async def signed_in(request: Request, cookie: str) -> Account:
+    """Whose session a call came with. One that changes something must come from a page of this session.
+
+    Raises:
+        UnauthenticatedError: the session has ended.
+        ForbiddenError: the proof is missing or another session's.
+    """
+    sessions: Sessions = request.state.sessions
+
+    def check() -> Account:
+        account = sessions.account(cookie)
+        if request.method not in ("GET", "HEAD"):
+            require_own_page(request)
+            if not sessions.check_csrf(cookie, request.headers.get(CSRF_HEADER)):
+                raise ForbiddenError(f"expected the header {CSRF_HEADER} of this session's pages: load the page anew")
+        return account
+
+    return await in_thread(check)
 
 
 async def accept(request: Request, action: str, work: Callable[[], Accepted]) -> Accepted:

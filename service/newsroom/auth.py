@@ -1,12 +1,20 @@
 """Auth: who is calling, and whether their role allows it (DESIGN: roles)."""
 
+from urllib.parse import urlsplit
+
+from starlette.requests import Request
+
 from service.domain.lifecycle import Record, State
-from service.errors import ForbiddenError, UnauthenticatedError
+from service.errors import ForbiddenError, OriginError, UnauthenticatedError
 from service.store.accounts import Account, Accounts, Role
 
 STAFF: tuple[Role, ...] = ("contributor", "editor", "chief")
 PUBLISHERS: tuple[Role, ...] = ("editor", "chief")
 WIRES: tuple[Role, ...] = ("ingest", "editor", "chief")
+
+# The desk's session; and the header with which its pages prove that they sent a change.
+COOKIE = "stoppress-desk"
+CSRF_HEADER = "x-csrf-token"
 
 # Who may do what to an item.
 ALLOWED: dict[str, tuple[Role, ...]] = {
@@ -34,6 +42,24 @@ def bearer(header: str | None) -> str:
     if scheme.lower() != "bearer" or not key.strip():
         raise UnauthenticatedError("expected the header Authorization: Bearer sp_…, got none")
     return key.strip()
+
+
+def cookie_of(request: Request) -> str | None:
+    """The desk's cookie of a request."""
+    return request.cookies.get(COOKIE)
+
+
+def require_own_page(request: Request) -> None:
+    """Refuse what another site's page sends in an editor's name (Fetch Metadata; Origin, RFC 6454 section 7).
+
+    Raises:
+        OriginError: it comes from elsewhere.
+    """
+    site = request.headers.get("sec-fetch-site", "same-origin")
+    origin = request.headers.get("origin")
+    foreign = origin is not None and urlsplit(origin).netloc != request.headers.get("host")
+    if foreign or site not in ("same-origin", "none"):
+        raise OriginError("expected a page of this desk, got a request that another site made")
 
 
 def require(account: Account, roles: tuple[Role, ...], what: str) -> None:

@@ -32,7 +32,7 @@ async def ninjs(request: Request) -> Response:
 
 def ingest(newsroom: Newsroom, call: Call, wire: Wire, chosen: str | None) -> Accepted:
     """Take one document: new, a later version, withheld, or canceled."""
-    account = newsroom.accounts.authenticate(call.key)
+    account = newsroom.caller(call)
     auth.require(account, auth.WIRES, "ingesting")
     for left in range(TRIES, 0, -1):
         try:

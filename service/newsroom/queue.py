@@ -32,12 +32,16 @@ def now_ms() -> int:
 
 
 class Call(NamedTuple):
-    """Who calls, from where, and what came with it. `request` is what an Idempotency-Key stands for."""
+    """Who calls, from where, and what came with it. `request` is what an Idempotency-Key stands for.
+
+    `account` is set for who is signed in at the desk; else `key` is an API key, or what claims to be one.
+    """
 
     key: str
     address: str | None = None
     idempotency_key: str | None = None
     request: bytes = b""
+    account: Account | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +56,7 @@ class Newsroom:
 
     def publish(self, call: Call, draft: Draft, *, own_id: bool) -> Accepted:
         """Take a new line. `own_id`: the caller chose its id, so the same line sent again is the same item."""
-        account = self.accounts.authenticate(call.key)
+        account = self.caller(call)
         auth.require(account, auth.STAFF, "writing a line")
         state = draft.state or ("live" if account.role in auth.PUBLISHERS else "draft")
         if state == "live":
@@ -107,9 +111,17 @@ class Newsroom:
             versioned=version is not None,
         )
 
+    def caller(self, call: Call) -> Account:
+        """Who is calling.
+
+        Raises:
+            UnauthenticatedError: nobody whom we know.
+        """
+        return call.account or self.accounts.authenticate(call.key)
+
     def staff(self, call: Call) -> Account:
         """Who is calling, if they are staff."""
-        account = self.accounts.authenticate(call.key)
+        account = self.caller(call)
         auth.require(account, auth.STAFF, "reading the newsroom's items")
         return account
 
@@ -123,7 +135,7 @@ class Newsroom:
         versioned: bool,
     ) -> Accepted:
         """Accept what `decide` says of the item as it is; None says that it is so already."""
-        account = self.accounts.authenticate(call.key)
+        account = self.caller(call)
         auth.require(account, auth.STAFF, "changing an item")
         for left in range(TRIES, 0, -1):
             record = self.items.get(item_id)

@@ -10,6 +10,8 @@ from typing import NamedTuple
 # Not of one edition, so each on a slot of its own.
 API_KEYS = "sp:keys"
 CLOCK_LEASE = "sp:clock"
+DESK_SECRET = "sp:secret"  # noqa: S105 - the name of one
+USERS = "sp:users"
 
 
 def claim(item_id: str) -> str:
@@ -61,3 +63,18 @@ class Keys(NamedTuple):
 def idempotency(edition: str, digest: str) -> str:
     """Where the answer to a request with an Idempotency-Key is kept for a day."""
     return f"sp:{{{edition}}}:idem:{digest}"
+
+
+def session(digest: str) -> str:
+    """Who is signed in with the token of this digest."""
+    return f"sp:session:{digest}"
+
+
+def ticket(digest: str) -> str:
+    """A one-time sign-in link that was not used yet."""
+    return f"sp:ticket:{digest}"
+
+
+def attempts(digest: str) -> str:
+    """How often somebody tried to sign in of late."""
+    return f"sp:attempts:{digest}"

@@ -5,6 +5,8 @@ have confirmed up to which seq, for each selection, and the number of screens th
 whose ack is at or after it. It falls when screens leave: it says what is true now.
 """
 
+from collections.abc import Sequence
+
 import msgspec
 from redis import Redis
 from redis.asyncio import Redis as AsyncRedis
@@ -75,23 +77,39 @@ async def leave(redis: AsyncRedis, process: str, editions: list[str]) -> None:
 
 def read(redis: Redis, edition: str, item_id: str, item: Item | None, now_ms: int) -> Reach:
     """The reach of an item's latest public change. Without an `item` (it was killed) every screen counts."""
+    _, (reach,) = read_all(redis, edition, [(item_id, item)], now_ms)
+    return reach
+
+
+def read_all(
+    redis: Redis, edition: str, items: Sequence[tuple[str, Item | None]], now_ms: int
+) -> tuple[int, list[Reach]]:
+    """How many screens the edition has, and each item's reach as `read` says it, in one question."""
     keys = Keys.of(edition)
     with redis.pipeline(transaction=False) as pipe:
         pipe.hgetall(keys.reach)
-        pipe.hget(keys.places, item_id)
         pipe.hget(keys.meta, "epoch")
-        sheets, places, epoch = pipe.execute()
-    seq = int(places.rpartition(b",")[2]) if places else None
-    screens = confirmed = 0
-    for process, raw in sheets.items():
+        for item_id, _ in items:
+            pipe.hget(keys.places, item_id)
+        raws, epoch, *places = pipe.execute()
+    sheets = []
+    for process, raw in raws.items():
         sheet = _sheet.decode(raw)
         if sheet.at_ms + SILENT_MS < now_ms:
             redis.hdel(keys.reach, process)
             continue
-        for group in sheet.screens:
-            if item is not None and not group.selection.matches(item):
-                continue
-            screens += group.count
-            if seq is not None and epoch is not None and sheet.epoch == epoch.decode():
-                confirmed += sum(count for acked, count in group.confirmed if acked >= seq)
-    return Reach(screens, confirmed)
+        sheets.append(sheet)
+    current = epoch.decode() if epoch is not None else None
+    reaches = []
+    for (_, item), seqs in zip(items, places, strict=True):
+        seq = int(seqs.rpartition(b",")[2]) if seqs else None
+        screens = confirmed = 0
+        for sheet in sheets:
+            for group in sheet.screens:
+                if item is not None and not group.selection.matches(item):
+                    continue
+                screens += group.count
+                if seq is not None and sheet.epoch == current:
+                    confirmed += sum(count for acked, count in group.confirmed if acked >= seq)
+        reaches.append(Reach(screens, confirmed))
+    return sum(group.count for sheet in sheets for group in sheet.screens), reaches

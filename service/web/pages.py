@@ -15,8 +15,10 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from service.domain.edition import Edition, direction_of
 from service.domain.frames import Snapshot
+from service.domain.headline import LONG
 from service.domain.instant import format_ms
 from service.errors import StoppressError
+from service.store.accounts import Account
 
 
 class Words(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
@@ -133,6 +135,48 @@ def render_tickers(
         )
     single = tickers[0] if len(tickers) == 1 else None
     return _environment().get_template("ticker.html").render(tickers=tickers, single=single, now=format_ms(now_ms))
+
+
+def render_sign_in(ticket: str, name: str, error: str) -> str:
+    """Render the desk's door. With a `ticket` it is one button; `error` says why the last attempt failed."""
+    return _environment().get_template("sign_in.html").render(ticket=ticket, name=name, error=error)
+
+
+def render_desk(
+    account: Account,
+    editions: Sequence[Edition],
+    edition: Edition,
+    csrf: str,
+    allowed: Sequence[str],
+    *,
+    publishes: bool,
+) -> str:
+    """Render the desk for one edition. `allowed`: the actions of the account's role; `csrf` goes with each change."""
+    about = {
+        "edition": edition.code,
+        "language": edition.language,
+        "direction": edition.direction,
+        "name": edition.name,
+        "csrf": csrf,
+        "allowed": list(allowed),
+        "publishes": publishes,
+        "role": account.role,
+        "long": LONG,
+        "urgency": ENGLISH.urgency,
+    }
+    return (
+        _environment()
+        .get_template("desk.html")
+        .render(
+            account=account,
+            editions=editions,
+            edition=edition,
+            about=msgspec.json.encode(about).decode(),
+            csrf=csrf,
+            publishes=publishes,
+            urgency=ENGLISH.urgency,
+        )
+    )
 
 
 def render_problem(error: StoppressError) -> str:

@@ -1,0 +1,167 @@
+"""Users: people who sign in at the desk. Redis holds a hash of each password (argon2id, RFC 9106), never the password.
+
+A user is one field of one hash, named by the casefolded name: nobody can pose as `Anna` beside `anna`.
+"""
+
+import unicodedata
+from collections.abc import Callable
+from contextlib import suppress
+from functools import cached_property
+from typing import cast
+
+import msgspec
+from argon2 import PasswordHasher
+from argon2.exceptions import InvalidHashError, VerificationError
+from redis import Redis, WatchError
+
+from service.domain.instant import format_ms
+from service.errors import ConflictError, InvalidFieldError, NotFoundError, UnauthenticatedError
+from service.store.accounts import Account, Role
+from service.store.connect import Store, at
+from service.store.keys import USERS
+
+ROLES: tuple[Role, ...] = ("contributor", "editor", "chief")
+# NIST SP 800-63B, section 5.1.1.2: length counts, rules of composition do not.
+SHORTEST, LONGEST = 12, 256
+LONGEST_NAME = 64
+
+
+class User(msgspec.Struct, frozen=True, kw_only=True):
+    """A person. `editions` limits them (empty: all); `password` is the argon2id hash."""
+
+    name: str
+    role: Role
+    created: str
+    editions: tuple[str, ...] = ()
+    password: str = ""
+    disabled: bool = False
+
+    @property
+    def account(self) -> Account:
+        """What they may do."""
+        return Account(name=self.name, role=self.role, created=self.created, editions=self.editions)
+
+    def __repr__(self) -> str:
+        """What a log may show: never the hash."""
+        return f"User(name={self.name!r}, role={self.role!r}, disabled={self.disabled!r})"
+
+
+class Users:
+    """The users in Redis. Blocking."""
+
+    def __init__(self, redis: Store) -> None:
+        self._redis: Redis = at(redis, USERS)
+        self._hasher = PasswordHasher()
+
+    def add(self, name: str, role: Role, password: str, now_ms: int, *, editions: tuple[str, ...] = ()) -> User:
+        """Raises:
+        ConflictError: the name is taken.
+        InvalidFieldError: the name, the role or the password will not do.
+        """
+        name = _name(name)
+        if role not in ROLES:
+            raise InvalidFieldError(f"expected one of the roles {', '.join(ROLES)}, got {role!r}", path="role")
+        hashed = self._hasher.hash(_password(password))
+        user = User(name=name, role=role, created=format_ms(now_ms), editions=editions, password=hashed)
+        if not self._redis.hsetnx(USERS, name.casefold(), msgspec.json.encode(user)):
+            raise ConflictError(f"expected a new name, got {name!r}, which a user has")
+        return user
+
+    def authenticate(self, name: str, password: str) -> User:
+        """Check a password. A name that nobody has costs the same work, so that the time says nothing either.
+
+        Raises:
+            UnauthenticatedError: it does not say what was wrong.
+        """
+        user = self.find(name)
+        known, right = user is not None and not user.disabled, False
+        hashed = user.password if user is not None and known else self._nobodys
+        with suppress(VerificationError, InvalidHashError):
+            self._hasher.verify(hashed, unicodedata.normalize("NFKC", password[: LONGEST + 1]))
+            right = known
+        if user is None or not right:
+            raise UnauthenticatedError("expected the name and password of a user, got others")
+        if self._hasher.check_needs_rehash(user.password):
+            return self.set_password(user.name, password)
+        return user
+
+    def find(self, name: str) -> User | None:
+        """The user of a name, or None."""
+        found = cast(bytes | None, self._redis.hget(USERS, unicodedata.normalize("NFC", name.strip()).casefold()))
+        return msgspec.json.decode(found, type=User) if found is not None else None
+
+    def listed(self) -> list[User]:
+        """Every user, by name."""
+        raws = cast(list[bytes], self._redis.hvals(USERS))
+        return sorted((msgspec.json.decode(raw, type=User) for raw in raws), key=lambda user: user.name.casefold())
+
+    def set_password(self, name: str, password: str) -> User:
+        """Give a user another password; every session of theirs ends with it.
+
+        Raises:
+            NotFoundError, InvalidFieldError
+        """
+        hashed = self._hasher.hash(_password(password))
+        return self._edit(name, lambda user: msgspec.structs.replace(user, password=hashed))
+
+    def set_role(self, name: str, role: Role) -> User:
+        """Raises:
+        NotFoundError: nobody has the name.
+        """
+        return self._edit(name, lambda user: msgspec.structs.replace(user, role=role))
+
+    def set_disabled(self, name: str, disabled: bool) -> User:
+        """Raises:
+        NotFoundError: nobody has the name.
+        """
+        return self._edit(name, lambda user: msgspec.structs.replace(user, disabled=disabled))
+
+    def remove(self, name: str) -> None:
+        """Raises:
+        NotFoundError: nobody has the name.
+        """
+        if not self._redis.hdel(USERS, unicodedata.normalize("NFC", name.strip()).casefold()):
+            raise _unknown(name)
+
+    def _edit(self, name: str, change: Callable[[User], User]) -> User:
+        """Read, change and write, over again where somebody else was quicker."""
+        with self._redis.pipeline() as pipe:
+            while True:
+                pipe.watch(USERS)  # type: ignore[no-untyped-call]
+                user = self.find(name)
+                if user is None:
+                    raise _unknown(name)
+                changed = change(user)
+                pipe.multi()
+                pipe.hset(USERS, user.name.casefold(), msgspec.json.encode(changed))
+                try:
+                    pipe.execute()
+                except WatchError:
+                    continue
+                return changed
+
+    @cached_property
+    def _nobodys(self) -> str:
+        """A hash that no password fits, made when it is first needed."""
+        return self._hasher.hash("nobody's password")
+
+
+def _name(name: str) -> str:
+    name = unicodedata.normalize("NFC", name).strip()
+    if not 1 <= len(name) <= LONGEST_NAME or not name.isprintable():
+        raise InvalidFieldError(
+            f"expected a name of 1 to {LONGEST_NAME} printable characters, got {name[:80]!r}", path="name"
+        )
+    return name
+
+
+def _password(password: str) -> str:
+    if not SHORTEST <= len(password) <= LONGEST:
+        raise InvalidFieldError(
+            f"expected a password of {SHORTEST} to {LONGEST} characters, got {len(password)}", path="password"
+        )
+    return unicodedata.normalize("NFKC", password)
+
+
+def _unknown(name: str) -> NotFoundError:
+    return NotFoundError(f"expected the name of a user, got {name[:80]!r}: `stoppress users list` shows them")

@@ -1,0 +1,146 @@
+"""Desk: the newsroom's pages. Signing in and out, and what the page is told; its changes go through the API."""
+
+from collections.abc import Callable
+from functools import partial
+
+import msgspec
+from starlette.datastructures import FormData
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, RedirectResponse, Response
+
+from service.domain.edition import Editions
+from service.errors import ForbiddenError, StoppressError, TooManyError, UnauthenticatedError
+from service.newsroom import auth
+from service.newsroom.api import in_thread, signed_in
+from service.newsroom.queue import Newsroom, now_ms
+from service.store import reach
+from service.store.accounts import Account
+from service.store.connect import of_edition
+from service.store.items import Wanted
+from service.store.sessions import SESSION_SECONDS, Sessions
+from service.web.pages import render_desk, render_sign_in
+
+SHOWN = 30
+PRIVATE = {"cache-control": "no-store"}
+# A form has a name, a password and little else.
+LARGEST_FORM = 4_096
+
+
+async def home(request: Request) -> Response:
+    """`GET /desk` and `GET /desk?edition=ar`: compose, and what was last done; without a session, sign in."""
+    cookie = auth.cookie_of(request)
+    try:
+        account = await _editor(request, cookie)
+    except UnauthenticatedError:
+        return RedirectResponse("/desk/sign-in", 303, PRIVATE)
+    assert cookie is not None
+    editions: Editions = request.state.editions
+    entered = [each for each in editions.values() if account.may_enter(each.code)]
+    chosen = request.query_params.get("edition", entered[0].code if entered else "")
+    edition = editions.named(chosen)
+    auth.require_edition(account, edition.code)
+    sessions: Sessions = request.state.sessions
+    csrf = await in_thread(sessions.csrf, cookie)
+    allowed = [action for action, roles in auth.ALLOWED.items() if account.role in roles]
+    publishes = account.role in auth.PUBLISHERS
+    return HTMLResponse(render_desk(account, entered, edition, csrf, allowed, publishes=publishes), headers=PRIVATE)
+
+
+async def board(request: Request) -> Response:
+    """`GET /desk/board?edition=en`: who is connected, and the last changed items with their reach."""
+    account = await _editor(request, auth.cookie_of(request))
+    editions: Editions = request.state.editions
+    edition = editions.named(request.query_params.get("edition", ""))
+    auth.require_edition(account, edition.code)
+    newsroom: Newsroom = request.state.newsroom
+
+    def read() -> dict[str, object]:
+        records, _ = newsroom.items.search(Wanted(edition=edition.code), SHOWN, None)
+        public = [(record.id, record.item) for record in records if record.public]
+        redis = of_edition(request.state.redis, edition.code)
+        connected, reaches = reach.read_all(redis, edition.code, public, now_ms())
+        reached = {item_id: each for (item_id, _), each in zip(public, reaches, strict=True)}
+        rows = []
+        for record in records:
+            row = msgspec.to_builtins(record)
+            row.pop("origin", None)
+            rows.append(row | {"reach": reached.get(record.id)})
+        return {"edition": edition.code, "connected": connected, "now": now_ms(), "items": rows}
+
+    return Response(msgspec.json.encode(await in_thread(read)), headers=PRIVATE, media_type="application/json")
+
+
+async def sign_in(request: Request) -> Response:
+    """`GET /desk/sign-in`; with `?ticket=`, a button that uses it up: what only looks at links must not."""
+    return _sign_in_page(request.query_params.get("ticket", "")[:100])
+
+
+async def start(request: Request) -> Response:
+    """`POST /desk/sign-in`: a name and a password, or a ticket, for a session's cookie."""
+    auth.require_own_page(request)
+    form = await _form(request)
+    sessions: Sessions = request.state.sessions
+    ticket, name, password = (str(form.get(field) or "") for field in ("ticket", "name", "password"))
+    work: Callable[[], str]
+    if ticket:
+        work = partial(sessions.redeem, ticket, _address(request), now_ms())
+    else:
+        work = partial(sessions.sign_in, name, password, _address(request), now_ms())
+    try:
+        cookie = await in_thread(work)
+    except (UnauthenticatedError, TooManyError) as error:
+        return _sign_in_page("", name=name[:64], error=error)
+    before = auth.cookie_of(request)
+    if before is not None:
+        # Whoever had the browser before is out, whatever copies there are.
+        await in_thread(sessions.sign_out, before)
+    response = RedirectResponse("/desk", 303, PRIVATE)
+    secure = request.url.scheme == "https" or request.headers.get("x-forwarded-proto") == "https"
+    response.set_cookie(
+        auth.COOKIE, cookie, max_age=SESSION_SECONDS, path="/", secure=secure, httponly=True, samesite="strict"
+    )
+    return response
+
+
+async def end(request: Request) -> Response:
+    """`POST /desk/sign-out`: the session is over, for every copy of its cookie."""
+    auth.require_own_page(request)
+    form = await _form(request)
+    cookie = auth.cookie_of(request)
+    sessions: Sessions = request.state.sessions
+    if cookie is not None:
+        if not await in_thread(sessions.check_csrf, cookie, str(form.get("csrf") or "")):
+            raise ForbiddenError("expected the form of this session's page: load the page anew")
+        await in_thread(sessions.sign_out, cookie)
+    response = RedirectResponse("/desk/sign-in", 303, PRIVATE)
+    response.delete_cookie(auth.COOKIE, path="/", httponly=True, samesite="strict")
+    return response
+
+
+async def _editor(request: Request, cookie: str | None) -> Account:
+    if cookie is None:
+        raise UnauthenticatedError("expected a session of the desk, got none: sign in at /desk/sign-in")
+    account = await signed_in(request, cookie)
+    auth.require(account, auth.STAFF, "the desk")
+    return account
+
+
+async def _form(request: Request) -> FormData:
+    length = request.headers.get("content-length", "")
+    if not length.isdigit() or int(length) > LARGEST_FORM:
+        raise ForbiddenError(f"expected a form of at most {LARGEST_FORM} bytes, got {length[:20] or 'one without end'}")
+    return await request.form(max_files=0, max_fields=10)
+
+
+def _address(request: Request) -> str:
+    peer = request.client.host if request.client else ""
+    address: str = request.state.gateway.door.address(peer, request.headers.get("x-forwarded-for"))
+    return address
+
+
+def _sign_in_page(ticket: str, *, name: str = "", error: StoppressError | None = None) -> Response:
+    headers = dict(PRIVATE)
+    if error is not None and error.retry_after is not None:
+        headers["retry-after"] = str(error.retry_after)
+    detail = error.detail if error is not None else ""
+    return HTMLResponse(render_sign_in(ticket, name, detail), error.status if error is not None else 200, headers)

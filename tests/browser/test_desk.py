@@ -1,0 +1,168 @@
+"""The desk in a real browser on the real service, by the keyboard."""
+
+from collections.abc import Iterator
+
+import pytest
+from playwright.sync_api import Browser, BrowserContext, Page, expect
+
+from service.store.sessions import Sessions
+from service.store.users import Users
+from tests.integration.harness import DEADLINE_SECONDS, Service
+
+PATIENCE_MS = DEADLINE_SECONDS * 1000
+HOSTILE = "<img src=x onerror=alert(1)> \"quoted\" & 'so'"
+
+
+@pytest.fixture
+def context(browser: Browser) -> Iterator[BrowserContext]:
+    context = browser.new_context(viewport={"width": 1280, "height": 900}, timezone_id="Asia/Tokyo")
+    context.set_default_timeout(PATIENCE_MS)
+    yield context
+    context.close()
+
+
+@pytest.fixture
+def desk(service: Service, context: BrowserContext) -> Iterator[Page]:
+    """The desk of a chief who came by the one-time link. Any complaint of the browser fails the test."""
+    troubles: list[str] = []
+    page = context.new_page()
+    page.on("pageerror", lambda error: troubles.append(str(error)))
+    page.on("console", lambda message: troubles.append(message.text) if "Content Security" in message.text else None)
+    page.on("dialog", lambda dialog: (troubles.append(dialog.message), dialog.dismiss()))
+    ticket = Sessions(service.redis, Users(service.redis)).make_ticket()
+    page.goto(f"http://127.0.0.1:{service.port}/desk/sign-in?ticket={ticket}")
+    page.get_by_role("button", name="Sign in").press("Enter")
+    expect(page.locator("#state[data-live=true]")).to_be_attached(timeout=PATIENCE_MS)
+    yield page
+    assert not troubles
+
+
+def compose(page: Page, headline: str) -> None:
+    page.locator("#headline").focus()
+    page.keyboard.type(headline)
+
+
+def press(page: Page, headline: str, action: str) -> None:
+    page.locator("#items li", has_text=headline).locator(f"[data-action={action}]").focus()
+    page.keyboard.press("Enter")
+
+
+def test_the_life_of_a_line_by_the_keyboard(service: Service, context: BrowserContext, desk: Page) -> None:
+    reader = context.new_page()
+    reader.goto(f"http://127.0.0.1:{service.port}/?edition=en")
+    expect(reader.locator("[data-edition=en] [data-state=live]")).to_be_attached(timeout=PATIENCE_MS)
+
+    compose(desk, "Bridge closed")
+    desk.keyboard.press("Control+Enter")
+    line = reader.locator("li.line", has_text="Bridge closed")
+    expect(line).to_have_count(1, timeout=PATIENCE_MS)
+    expect(desk.locator("#done")).to_have_text("Published.")
+    expect(desk.locator("#headline")).to_have_value("")
+    board = desk.locator("#items li", has_text="Bridge closed")
+    expect(board.locator(".reach")).to_have_text("on 1 of 1 screens", timeout=PATIENCE_MS)
+
+    press(desk, "Bridge closed", "correct")
+    desk.keyboard.press("Control+a")
+    desk.keyboard.type("Bridge closed until Monday")
+    desk.keyboard.press("Tab")
+    desk.keyboard.type("Until Monday, not for good")
+    desk.keyboard.press("Enter")
+    expect(reader.locator("li.line", has_text="Until Monday, not for good")).to_have_count(1, timeout=PATIENCE_MS)
+
+    press(desk, "Bridge closed until Monday", "withhold")
+    expect(reader.locator("li.line")).to_have_count(0, timeout=PATIENCE_MS)
+    press(desk, "Bridge closed until Monday", "release")
+    expect(reader.locator("li.line", has_text="Bridge closed until Monday")).to_have_count(1, timeout=PATIENCE_MS)
+
+    press(desk, "Bridge closed until Monday", "kill")
+    desk.keyboard.press("Enter")
+    expect(desk.locator("#ask-trouble")).to_contain_text("reason")
+    desk.keyboard.type("The source took it back")
+    desk.keyboard.press("Enter")
+    expect(reader.locator("li.line")).to_have_count(0, timeout=PATIENCE_MS)
+    killed = desk.locator("#items li[data-state=killed]", has_text="The source took it back")
+    expect(killed.locator(".reach")).to_have_text("still on 0 of 1 screens", timeout=PATIENCE_MS)
+    reader.close()
+
+
+def test_a_flash_asks_first_and_names_the_edition_and_the_audience(service: Service, desk: Page) -> None:
+    compose(desk, "Ceasefire")
+    desk.locator("input[name=urgency][value='1']").check()
+    with service.screens(3):
+        desk.wait_for_timeout(500)
+        desk.locator("#headline").focus()
+        desk.keyboard.press("Control+Enter")
+        expect(desk.locator("#ask")).to_be_visible()
+        expect(desk.locator("#ask-text")).to_have_text("“Ceasefire” goes to 3 connected screens of English, now.")
+        desk.keyboard.press("Escape")
+        assert service.http.get("/v1/items?q=Ceasefire").json()["items"] == []
+        expect(desk.locator("#headline")).to_have_value("Ceasefire")
+        desk.locator("#headline").focus()
+        desk.keyboard.press("Control+Enter")
+        expect(desk.locator("#ask")).to_be_visible()
+        desk.keyboard.press("Enter")
+        expect(desk.locator("#done")).to_have_text("Published.")
+
+
+def test_enter_alone_publishes_nothing(service: Service, desk: Page) -> None:
+    compose(desk, "Half a thought")
+    desk.keyboard.press("Enter")
+    desk.locator("#speaker").focus()
+    desk.keyboard.press("Enter")
+    desk.wait_for_timeout(300)
+    assert service.http.get("/v1/items?q=Half").json()["items"] == []
+
+
+def test_what_was_typed_outlives_a_lost_connection_and_a_reload(
+    service: Service, context: BrowserContext, desk: Page
+) -> None:
+    compose(desk, "Typed on the train")
+    context.set_offline(True)
+    desk.keyboard.press("Control+Enter")
+    expect(desk.locator("#trouble")).to_contain_text("does not answer", timeout=PATIENCE_MS)
+    expect(desk.locator("#headline")).to_have_value("Typed on the train")
+    expect(desk.locator("#state[data-live=false]")).to_be_attached(timeout=PATIENCE_MS)
+    context.set_offline(False)
+    desk.reload()
+    expect(desk.locator("#headline")).to_have_value("Typed on the train")
+    desk.locator("#headline").focus()
+    desk.keyboard.press("Control+Enter")
+    expect(desk.locator("#done")).to_have_text("Published.")
+    assert len(service.http.get("/v1/items?q=train").json()["items"]) == 1
+
+
+def test_markup_in_every_field_stays_text(service: Service, desk: Page) -> None:
+    compose(desk, HOSTILE)
+    desk.locator("#speaker").fill(HOSTILE[:60])
+    desk.locator("#outlet").fill(HOSTILE[:60])
+    expect(desk.locator("#preview img")).to_have_count(0)
+    desk.locator("#headline").focus()
+    desk.keyboard.press("Control+Enter")
+    expect(desk.locator("#items li", has_text=HOSTILE)).to_have_count(1, timeout=PATIENCE_MS)
+    press(desk, HOSTILE, "kill")
+    desk.keyboard.type(HOSTILE)
+    desk.keyboard.press("Enter")
+    expect(desk.locator("#items li[data-state=killed]", has_text=HOSTILE)).to_have_count(1, timeout=PATIENCE_MS)
+    expect(desk.locator("#items img")).to_have_count(0)
+
+
+def test_a_refused_line_says_why_and_stays(service: Service, desk: Page) -> None:
+    compose(desk, "A story")
+    desk.locator("#link").fill("javascript:alert(1)")
+    desk.keyboard.press("Control+Enter")
+    expect(desk.locator("#trouble")).to_contain_text("link")
+    expect(desk.locator("#headline")).to_have_value("A story")
+
+
+def test_the_count_warns_over_a_hundred_characters(desk: Page) -> None:
+    compose(desk, "é" * 100)
+    expect(desk.locator("#count")).to_have_text("100")
+    desk.keyboard.type("x")
+    expect(desk.locator("#count")).to_have_text("101 characters: over 100")
+
+
+def test_the_arabic_desk_writes_from_right_to_left(service: Service, desk: Page) -> None:
+    desk.goto(f"http://127.0.0.1:{service.port}/desk?edition=ar")
+    assert desk.locator("#headline").evaluate("element => getComputedStyle(element).direction") == "rtl"
+    compose(desk, "افتتاح معرض الكتاب")
+    assert desk.locator("#preview").evaluate("element => getComputedStyle(element).direction") == "rtl"
