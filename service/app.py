@@ -41,6 +41,7 @@ from service.store.outbox import Outbox, breaking_queue
 from service.store.sessions import Sessions
 from service.store.users import Users
 from service.tasks import Tasks
+from service.web.desk import MOST_SIGN_INS
 from service.web.errors import HANDLERS
 from service.web.metrics import Metrics
 from service.web.middleware import SecurityHeaders
@@ -147,6 +148,7 @@ def create_app(settings: Settings, *, turn_seconds: float = 1.0, sheets: Path | 
                     "editions": editions,
                     "newsroom": newsroom,
                     "sessions": sessions,
+                    "sign_ins": asyncio.Semaphore(MOST_SIGN_INS),
                     "landings": landings,
                     "gateway": gateway,
                     "redis": redis,

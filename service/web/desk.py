@@ -1,15 +1,17 @@
 """Desk: the newsroom's pages. Signing in and out, and what the page is told; its changes go through the API."""
 
+import asyncio
 from collections.abc import Callable
 from functools import partial
 
 import msgspec
+from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import FormData
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from service.domain.edition import Editions
-from service.errors import ForbiddenError, StoppressError, TooManyError, UnauthenticatedError
+from service.errors import ForbiddenError, StoppressError, TooManyError, UnauthenticatedError, UnavailableError
 from service.newsroom import auth
 from service.newsroom.api import in_thread, signed_in
 from service.newsroom.queue import Newsroom, now_ms
@@ -21,6 +23,8 @@ from service.store.sessions import SESSION_SECONDS, Sessions
 from service.web.pages import render_desk, render_sign_in
 
 SHOWN = 30
+# How many passwords are checked at once, and how long one waits for its turn.
+MOST_SIGN_INS, TURN_SECONDS = 2, 5.0
 PRIVATE = {"cache-control": "no-store"}
 # A form has a name, a password and little else.
 LARGEST_FORM = 4_096
@@ -87,8 +91,8 @@ async def start(request: Request) -> Response:
     else:
         work = partial(sessions.sign_in, name, password, _address(request), now_ms())
     try:
-        cookie = await in_thread(work)
-    except (UnauthenticatedError, TooManyError) as error:
+        cookie = await _in_turn(request, work)
+    except (UnauthenticatedError, TooManyError, UnavailableError) as error:
         return _sign_in_page("", name=name[:64], error=error)
     before = auth.cookie_of(request)
     if before is not None:
@@ -123,6 +127,25 @@ async def _editor(request: Request, cookie: str | None) -> Account:
     account = await signed_in(request, cookie)
     auth.require(account, auth.STAFF, "the desk")
     return account
+
+
+async def _in_turn(request: Request, work: Callable[[], str]) -> str:
+    """Check a password. Each takes 64 MB and a core for a while: a flood of them must not take the machine.
+
+    Raises:
+        UnavailableError: others were first for too long.
+    """
+    turns: asyncio.Semaphore = request.state.sign_ins
+    try:
+        async with asyncio.timeout(TURN_SECONDS):
+            await turns.acquire()
+    except TimeoutError:
+        raise UnavailableError("expected a turn to sign in, got none: too many try", retry_after=5) from None
+    try:
+        # Not cut short: a check that is given up goes on in its thread, and would count for nobody's turn.
+        return await run_in_threadpool(work)
+    finally:
+        turns.release()
 
 
 async def _form(request: Request) -> FormData:

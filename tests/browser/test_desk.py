@@ -154,6 +154,32 @@ def test_a_refused_line_says_why_and_stays(service: Service, desk: Page) -> None
     expect(desk.locator("#headline")).to_have_value("A story")
 
 
+def test_a_draft_is_edited_and_published_by_the_keyboard(service: Service, desk: Page) -> None:
+    compose(desk, "Roads clsoed")
+    desk.locator("#draft").press("Enter")
+    expect(desk.locator("#done")).to_have_text("Saved as draft.")
+    press(desk, "Roads clsoed", "edit")
+    desk.keyboard.press("Control+a")
+    desk.keyboard.type("Roads closed")
+    desk.keyboard.press("Enter")
+    press(desk, "Roads closed", "publish")
+    expect(desk.locator("#items li[data-state=live]", has_text="Roads closed")).to_have_count(1, timeout=PATIENCE_MS)
+    assert service.http.get("/v1/items?q=clsoed").json()["items"] == []
+
+
+def test_who_was_second_is_told_and_overwrites_nothing(service: Service, desk: Page) -> None:
+    made = service.publish("First text")
+    press(desk, "First text", "edit")
+    assert service.change(made["id"], 1, headline="Text of the other editor").status_code == 201
+    desk.keyboard.press("Control+a")
+    desk.keyboard.type("Text of the second editor")
+    desk.keyboard.press("Enter")
+    expect(desk.locator("#ask-trouble")).to_contain_text("somebody changed it first", timeout=PATIENCE_MS)
+    expect(desk.locator("#ask-line")).to_have_value("Text of the second editor")
+    desk.keyboard.press("Escape")
+    expect(desk.locator("#items li", has_text="Text of the other editor")).to_have_count(1, timeout=PATIENCE_MS)
+
+
 def test_the_count_warns_over_a_hundred_characters(desk: Page) -> None:
     compose(desk, "é" * 100)
     expect(desk.locator("#count")).to_have_text("100")

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import httpx
 import pytest
@@ -85,6 +86,25 @@ def test_who_guesses_must_wait(browser: httpx.Client) -> None:
     assert refused.status_code == 429
     assert int(refused.headers["retry-after"]) > 0
     assert sign_in(browser, "chief").url.path == "/desk", "another name is not kept out"
+
+
+def test_a_flood_of_passwords_is_checked_a_few_at_a_time_and_lets_editors_work(
+    service: Service, browser: httpx.Client
+) -> None:
+    csrf = csrf_of(sign_in(browser, "editor"))
+
+    def guess(number: int) -> int:
+        # Each from another address, as a botnet does: no count of one address stops them.
+        headers = {"x-forwarded-for": f"203.0.113.{number}"}
+        url = f"http://127.0.0.1:{service.port}/desk/sign-in"
+        form = {"name": f"guess{number}", "password": PASSWORD}
+        return httpx.post(url, data=form, headers=headers, timeout=DEADLINE_SECONDS, trust_env=False).status_code
+
+    with ThreadPoolExecutor(40) as pool:
+        guesses = [pool.submit(guess, number) for number in range(1, 61)]
+        line = {"edition": "en", "headline": "During the flood"}
+        assert browser.post("/v1/items", json=line, headers={CSRF_HEADER: csrf}).status_code == 202
+        assert {guess.result() for guess in guesses} <= {401, 503}
 
 
 def test_a_session_publishes_by_the_api_with_the_proof_of_its_page(service: Service, browser: httpx.Client) -> None:

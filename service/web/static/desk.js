@@ -8,11 +8,11 @@ const KEPT = `stoppress-compose-${about.edition}`;
 const POLL_MS = 1000;
 const HIDDEN_MS = 15_000;
 const ACTIONS = {
-  draft: ["submit", "publish", "kill"],
-  submitted: ["approve", "publish", "kill"],
-  approved: ["publish", "kill"],
-  embargoed: ["publish", "kill"],
-  live: ["correct", "withhold", "pin", "unpin", "expire", "kill"],
+  draft: ["edit", "submit", "publish", "kill"],
+  submitted: ["edit", "approve", "publish", "kill"],
+  approved: ["edit", "publish", "kill"],
+  embargoed: ["edit", "publish", "kill"],
+  live: ["edit", "correct", "withhold", "pin", "unpin", "expire", "kill"],
   withheld: ["release", "kill"],
   expired: ["kill"],
   killed: [],
@@ -20,6 +20,9 @@ const ACTIONS = {
 const SHAPES = { draft: "◌", submitted: "◔", approved: "◑", embargoed: "⏳", live: "●", withheld: "‖", expired: "○", killed: "✕" };
 
 class Refusal extends Error {}
+
+/** A key that names one attempt. `randomUUID` is not there on plain HTTP. */
+const fresh = () => crypto.randomUUID?.() ?? [...crypto.getRandomValues(new Uint32Array(4))].join("-");
 
 /** Ask the API. The same `key` sent again is the same change, so that trying again is safe. */
 async function call(method, path, body, { version, key } = {}) {
@@ -135,7 +138,7 @@ async function send(state) {
       if (!(await ask({ title: `Flash in ${about.name}`, text, yes: "Publish flash", run: async () => {} }))) return;
     }
     for (const button of compose.querySelectorAll("button")) button.disabled = true;
-    attempt ??= crypto.randomUUID?.() ?? `${Date.now()}-${Math.random()}`;
+    attempt ??= fresh();
     const answer = await call("POST", "/v1/items", { ...line, state }, { key: `${attempt}-${state}` });
     compose.reset();
     sessionStorage.removeItem(KEPT);
@@ -168,6 +171,11 @@ compose.addEventListener("keydown", (event) => {
   }
 });
 $("draft").addEventListener("click", () => send("draft"));
+$("ask-line").addEventListener("keydown", (event) => {
+  if (event.key !== "Enter" || event.isComposing) return;
+  event.preventDefault();
+  if (!event.repeat) event.target.form.requestSubmit();
+});
 
 // A question before it is done --------------------------------------------------------------------------------------
 
@@ -220,15 +228,19 @@ function ask({ title, text, yes, note, line, run }) {
 async function act(item, action) {
   const line = item.item;
   const title = `${action[0].toUpperCase()}${action.slice(1)}`;
-  const key = crypto.randomUUID?.() ?? `${Date.now()}-${Math.random()}`;
+  const key = fresh();
   const address = `/v1/items/${encodeURIComponent(item.id)}`;
   const does = (note) => call("POST", `${address}/${action}`, note ? { note } : {}, { version: action === "kill" ? null : item.version, key });
   try {
     if (action === "kill") {
       await ask({ title: "Kill", text: `“${line.headline}” is retracted for good, on every screen, and its text is deleted.`, yes: "Kill", note: "The reason, for the audit log", run: does });
     } else if (action === "correct") {
-      const change = (note, headline) => call("PATCH", address, { change: "correct", headline, note }, { version: item.version, key: `${key}-${headline}-${note}`.slice(0, 255) });
+      const change = (note, headline) => call("PATCH", address, { change: "correct", headline, note }, { version: item.version, key: fresh() });
       await ask({ title: "Correct", text: "Readers see the note.", yes: "Correct", note: "The public note", line: line.headline, run: change });
+    } else if (action === "edit") {
+      const change = (_, headline) => call("PATCH", address, { change: "update", headline }, { version: item.version, key: fresh() });
+      const text = item.state === "live" ? "New facts: readers get the new text, without a note. What was wrong is put right with “correct”." : "Only the newsroom sees this yet.";
+      await ask({ title: "Edit", text, yes: "Save", line: line.headline, run: change });
     } else if (action === "publish" && line.urgency === 1) {
       const { connected } = await look();
       await ask({ title: `Flash in ${about.name}`, text: `“${line.headline}” goes to ${connected} connected screens of ${about.name}.`, yes: "Publish flash", run: does });
@@ -258,7 +270,8 @@ function draw(item) {
   marks.append(el("time", { datetime: item.changedAt, title: item.changedAt }, moment.toLocaleTimeString()), el("bdi", {}, item.changedBy));
   if (item.embargoedUntil) marks.append(el("span", {}, `until ${new Date(item.embargoedUntil).toLocaleString()}`));
   marks.append(el("span", { class: "reach" }));
-  const allowed = (action) => about.allowed.includes(action) || (action === "correct" && about.publishes);
+  const own = about.publishes || ["draft", "submitted"].includes(item.state);
+  const allowed = (action) => (["edit", "correct"].includes(action) ? own : about.allowed.includes(action));
   const fits = (action) => !(action === "pin" && line?.pinned) && !(action === "unpin" && !line?.pinned);
   const buttons = ACTIONS[item.state].filter((action) => allowed(action) && fits(action));
   const actions = el("div", { class: "actions", role: "group", "aria-label": `Actions for ${line?.headline ?? item.id}` });
