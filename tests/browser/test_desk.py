@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 
 import pytest
+from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, BrowserContext, Page, expect
 
 from service.store.sessions import Sessions
@@ -192,3 +193,35 @@ def test_the_arabic_desk_writes_from_right_to_left(service: Service, desk: Page)
     assert desk.locator("#headline").evaluate("element => getComputedStyle(element).direction") == "rtl"
     compose(desk, "افتتاح معرض الكتاب")
     assert desk.locator("#preview").evaluate("element => getComputedStyle(element).direction") == "rtl"
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [1280, 390])
+def test_axe_finds_nothing_that_keeps_anyone_out(service: Service, desk: Page, scheme: str, width: int) -> None:
+    desk.emulate_media(color_scheme="dark" if scheme == "dark" else "light")
+    desk.set_viewport_size({"width": width, "height": 840})
+    for state in ("draft", "live"):
+        service.http.post("/v1/items", json={"edition": "en", "headline": f"A {state} line", "state": state})
+    killed = service.publish("Killed for the audit of the page")
+    service.act(killed["id"], "kill", note="A test")
+    expect(desk.locator("#items li[data-state=killed]").first).to_be_attached(timeout=PATIENCE_MS)
+    compose(desk, "é" * 101)
+    desk.locator("summary").click()
+    assert problems(desk) == []
+    desk.locator("#items [data-action=kill]").first.press("Enter")
+    desk.keyboard.press("Enter")
+    expect(desk.locator("#ask-trouble")).to_be_visible()
+    assert problems(desk) == []
+    desk.keyboard.press("Escape")
+    desk.get_by_role("button", name="Sign out").press("Enter")
+    expect(desk.locator("input[name=password]")).to_be_visible()
+    assert problems(desk) == []
+    # Nothing is wider than the screen of a phone.
+    assert desk.evaluate("document.documentElement.scrollWidth <= innerWidth")
+
+
+def problems(page: Page) -> list[str]:
+    """What axe-core's rules say, WCAG 2.2 AA and good practice."""
+    found = Axe().run(page).response
+    assert len(found["passes"]) > 10, "axe looked at nothing"
+    return [f"{each['id']}: {node['html'][:150]}" for each in found["violations"] for node in each["nodes"]]
