@@ -31,6 +31,7 @@ def routes() -> list[BaseRoute]:
         # The desk.
         Route("/desk", desk.home),
         Route("/desk/board", desk.board),
+        Route("/desk/similar", desk.similar, methods=["POST"]),
         Route("/desk/sign-in", desk.sign_in),
         Route("/desk/sign-in", desk.start, methods=["POST"]),
         Route("/desk/sign-out", desk.end, methods=["POST"]),

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Callable
 from functools import partial
+from typing import Annotated
 
 import msgspec
 from starlette.concurrency import run_in_threadpool
@@ -11,9 +12,11 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from service.domain.edition import Editions
+from service.domain.item import decode
 from service.errors import ForbiddenError, StoppressError, TooManyError, UnauthenticatedError, UnavailableError
 from service.newsroom import auth
-from service.newsroom.api import in_thread, signed_in
+from service.newsroom.api import in_thread, read_body, signed_in
+from service.newsroom.likeness import alike
 from service.newsroom.queue import Newsroom, now_ms
 from service.store import reach
 from service.store.accounts import Account
@@ -23,11 +26,20 @@ from service.store.sessions import SESSION_SECONDS, Sessions
 from service.web.pages import render_desk, render_sign_in
 
 SHOWN = 30
+# How many of the lines changed within a day a new one is compared with.
+COMPARED, RECENT_MS = 200, 86_400_000
 # How many passwords are checked at once, and how long one waits for its turn.
 MOST_SIGN_INS, TURN_SECONDS = 2, 5.0
 PRIVATE = {"cache-control": "no-store"}
 # A form has a name, a password and little else.
 LARGEST_FORM = 4_096
+
+
+class Sketch(msgspec.Struct, forbid_unknown_fields=True):
+    """A line that is being written."""
+
+    edition: str
+    headline: Annotated[str, msgspec.Meta(max_length=2_000)]
 
 
 async def home(request: Request) -> Response:
@@ -72,6 +84,38 @@ async def board(request: Request) -> Response:
         return {"edition": edition.code, "connected": connected, "now": now_ms(), "items": rows}
 
     return Response(msgspec.json.encode(await in_thread(read)), headers=PRIVATE, media_type="application/json")
+
+
+async def similar(request: Request) -> Response:
+    """`POST /desk/similar`: `{"edition", "headline"}` for recent lines that say nearly the same.
+
+    A POST, because a headline that is not public has no place in an address, which proxies log.
+    """
+    account = await _editor(request, auth.cookie_of(request))
+    asked = decode(await read_body(request), Sketch)
+    editions: Editions = request.state.editions
+    edition = editions.named(asked.edition)
+    auth.require_edition(account, edition.code)
+    newsroom: Newsroom = request.state.newsroom
+
+    def read() -> list[dict[str, object]]:
+        since = now_ms() - RECENT_MS
+        records, _ = newsroom.items.search(Wanted(edition=edition.code, since_ms=since), COMPARED, None)
+        found = alike(asked.headline, records)
+        return [
+            {
+                "id": record.id,
+                "headline": record.item.headline if record.item else "",
+                "state": record.state,
+                "changedAt": record.changed_at,
+                "likeness": likeness,
+            }
+            for record, likeness in found
+        ]
+
+    return Response(
+        msgspec.json.encode({"items": await in_thread(read)}), headers=PRIVATE, media_type="application/json"
+    )
 
 
 async def sign_in(request: Request) -> Response:

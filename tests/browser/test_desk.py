@@ -181,6 +181,43 @@ def test_who_was_second_is_told_and_overwrites_nothing(service: Service, desk: P
     expect(desk.locator("#items li", has_text="Text of the other editor")).to_have_count(1, timeout=PATIENCE_MS)
 
 
+def test_a_line_like_a_recent_one_is_shown_before_it_is_published(service: Service, desk: Page) -> None:
+    service.publish("Earthquake of magnitude 6.1 hits southern Peru")
+    killed = service.publish("Earthquake magnitude 6 hits southern Peru, killed")
+    service.act(killed["id"], "kill", note="A test")
+    compose(desk, "Southern Peru hit by magnitude 6.1 earthquake")
+    expect(desk.locator("#similar li")).to_have_count(1, timeout=PATIENCE_MS)
+    expect(desk.locator("#similar")).to_contain_text("Earthquake of magnitude 6.1 hits southern Peru")
+    desk.keyboard.press("Control+a")
+    desk.keyboard.type("Election results are due tonight")
+    expect(desk.locator("#similar li")).to_have_count(0, timeout=PATIENCE_MS)
+    desk.keyboard.press("Control+Enter")
+    expect(desk.locator("#done")).to_have_text("Published.")
+
+
+def test_after_a_kill_the_counter_falls_to_zero_as_two_hundred_screens_confirm(service: Service, desk: Page) -> None:
+    with service.screens(200) as screens:
+        made = service.publish("Shown on two hundred screens")
+        for screen in screens:
+            screen.item(made["id"])
+            screen.ack(screen.messages[-1]["cursor"])
+        reach = desk.locator("#items li", has_text="Shown on two hundred screens").locator(".reach")
+        expect(reach).to_have_text("on 200 of 200 screens", timeout=PATIENCE_MS)
+        press(desk, "Shown on two hundred screens", "kill")
+        desk.keyboard.type("It was never true")
+        desk.keyboard.press("Enter")
+        reach = desk.locator("#items li", has_text="It was never true").locator(".reach")
+        expect(reach).to_have_text("still on 200 of 200 screens", timeout=PATIENCE_MS)
+        for screen in screens:
+            screen.removal(made["id"])
+        for screen in screens[:120]:
+            screen.ack(screen.messages[-1]["cursor"])
+        expect(reach).to_have_text("still on 80 of 200 screens", timeout=PATIENCE_MS)
+        for screen in screens[120:]:
+            screen.ack(screen.messages[-1]["cursor"])
+        expect(reach).to_have_text("still on 0 of 200 screens", timeout=PATIENCE_MS)
+
+
 def test_the_count_warns_over_a_hundred_characters(desk: Page) -> None:
     compose(desk, "é" * 100)
     expect(desk.locator("#count")).to_have_text("100")

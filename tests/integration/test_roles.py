@@ -45,6 +45,7 @@ TABLE: dict[tuple[str, str], tuple[object, frozenset[str]]] = {
     ("POST", "/v1/ingest/ninjs"): (DOCUMENT, roles("ingest", "editor", "chief")),
     ("GET", "/desk"): (None, AT_DESK),
     ("GET", "/desk/board"): (None, AT_DESK),
+    ("POST", "/desk/similar"): ({"edition": "en", "headline": "A line"}, AT_DESK),
     ("GET", "/desk/sign-in"): (None, EVERYONE),
     ("POST", "/desk/sign-in"): (None, frozenset()),
     ("POST", "/desk/sign-out"): (None, EVERYONE),
@@ -104,7 +105,7 @@ def test_who_may_may_and_nobody_else(
         path = path.replace("{id}", draft)
     path = path.replace("{edition}", "en") + ("?edition=en" if path == "/desk/board" else "")
     given: dict[str, Any] = {}
-    if path.startswith("/desk/") and method == "POST":
+    if path.startswith("/desk/sign"):
         given["data"] = {"name": caller, "password": "x", "csrf": callers[caller].headers.get(CSRF_HEADER, "")}
     elif body is not None:
         given["json"] = body

@@ -91,6 +91,23 @@ function show() {
   $("preview").replaceChildren(...lead, el("bdi", {}, line.headline));
 }
 
+let pause = 0;
+
+/** Show recent lines that say nearly the same, once the writer pauses. It only suggests: no trouble here is shown. */
+function compare() {
+  clearTimeout(pause);
+  pause = setTimeout(async () => {
+    const { headline } = filled();
+    const ask = [...headline].length >= 8;
+    const { items } = ask ? await call("POST", "/desk/similar", { edition: about.edition, headline }).catch(() => ({ items: [] })) : { items: [] };
+    if (headline !== filled().headline) return;
+    const lines = items.map(({ headline, state, changedAt }) =>
+      el("li", {}, el("strong", {}, "Similar: "), el("bdi", { lang: about.language }, headline), ` · ${state}, ${new Date(changedAt).toLocaleTimeString()}`));
+    $("similar").replaceChildren(...lines);
+    $("similar").hidden = !lines.length;
+  }, 300);
+}
+
 function keep() {
   attempt = null;
   $("done").textContent = "";
@@ -98,6 +115,7 @@ function keep() {
   const values = fields.map((field) => (["radio", "checkbox"].includes(field.type) ? field.checked : field.value));
   sessionStorage.setItem(KEPT, JSON.stringify(values));
   show();
+  compare();
 }
 
 function restore() {
@@ -144,6 +162,7 @@ async function send(state) {
     sessionStorage.removeItem(KEPT);
     attempt = null;
     show();
+    compare();
     $("done").textContent = { live: "Published.", embargoed: "Accepted: public when its embargo ends.", draft: "Saved as draft." }[answer.state] ?? answer.state;
     await refresh();
   } catch (error) {
