@@ -15,7 +15,7 @@ from argon2.exceptions import InvalidHashError, VerificationError
 from redis import Redis, WatchError
 
 from service.domain.instant import format_ms
-from service.errors import ConflictError, InvalidFieldError, NotFoundError, UnauthenticatedError
+from service.errors import ConflictError, InvalidFieldError, NotFoundError, UnauthenticatedError, UnavailableError
 from service.store.accounts import Account, Role
 from service.store.connect import Store, at
 from service.store.keys import USERS
@@ -24,6 +24,8 @@ ROLES: tuple[Role, ...] = ("contributor", "editor", "chief")
 # NIST SP 800-63B, section 5.1.1.2: length counts, rules of composition do not.
 SHORTEST, LONGEST = 12, 256
 LONGEST_NAME = 64
+# Each failed try means that somebody else's change went through, so many in a row mean that something is wrong.
+MOST_TRIES = 100
 
 
 class User(msgspec.Struct, frozen=True, kw_only=True):
@@ -58,9 +60,7 @@ class Users:
         ConflictError: the name is taken.
         InvalidFieldError: the name, the role or the password will not do.
         """
-        name = _name(name)
-        if role not in ROLES:
-            raise InvalidFieldError(f"expected one of the roles {', '.join(ROLES)}, got {role!r}", path="role")
+        name, role = _name(name), _role(role)
         hashed = self._hasher.hash(_password(password))
         user = User(name=name, role=role, created=format_ms(now_ms), editions=editions, password=hashed)
         if not self._redis.hsetnx(USERS, name.casefold(), msgspec.json.encode(user)):
@@ -80,9 +80,9 @@ class Users:
             self._hasher.verify(hashed, unicodedata.normalize("NFKC", password[: LONGEST + 1]))
             right = known
         if user is None or not right:
-            raise UnauthenticatedError("expected the name and password of a user, got others")
+            raise _refused()
         if self._hasher.check_needs_rehash(user.password):
-            return self.set_password(user.name, password)
+            return self._renew(user, password)
         return user
 
     def find(self, name: str) -> User | None:
@@ -107,7 +107,9 @@ class Users:
     def set_role(self, name: str, role: Role) -> User:
         """Raises:
         NotFoundError: nobody has the name.
+        InvalidFieldError: nobody at a desk has the role.
         """
+        role = _role(role)
         return self._edit(name, lambda user: msgspec.structs.replace(user, role=role))
 
     def set_disabled(self, name: str, disabled: bool) -> User:
@@ -123,10 +125,29 @@ class Users:
         if not self._redis.hdel(USERS, unicodedata.normalize("NFC", name.strip()).casefold()):
             raise _unknown(name)
 
+    def _renew(self, seen: User, password: str) -> User:
+        """Hash a password that was right with today's parameters.
+
+        Raises:
+            UnauthenticatedError: the user was changed while the password was checked, so it may be right no more.
+        """
+        hashed = self._hasher.hash(unicodedata.normalize("NFKC", password))
+
+        def change(user: User) -> User:
+            # Writing anyway would bring a password back that somebody has just replaced.
+            if user.password != seen.password or user.disabled:
+                raise _refused()
+            return msgspec.structs.replace(user, password=hashed)
+
+        try:
+            return self._edit(seen.name, change)
+        except NotFoundError:
+            raise _refused() from None
+
     def _edit(self, name: str, change: Callable[[User], User]) -> User:
         """Read, change and write, over again where somebody else was quicker."""
         with self._redis.pipeline() as pipe:
-            while True:
+            for _ in range(MOST_TRIES):
                 pipe.watch(USERS)  # type: ignore[no-untyped-call]
                 user = self.find(name)
                 if user is None:
@@ -139,6 +160,7 @@ class Users:
                 except WatchError:
                     continue
                 return changed
+        raise UnavailableError(f"expected to change a user within {MOST_TRIES} tries, got others' changes each time")
 
     @cached_property
     def _nobodys(self) -> str:
@@ -155,12 +177,22 @@ def _name(name: str) -> str:
     return name
 
 
+def _role(role: Role) -> Role:
+    if role not in ROLES:
+        raise InvalidFieldError(f"expected one of the roles {', '.join(ROLES)}, got {role!r}", path="role")
+    return role
+
+
 def _password(password: str) -> str:
     if not SHORTEST <= len(password) <= LONGEST:
         raise InvalidFieldError(
             f"expected a password of {SHORTEST} to {LONGEST} characters, got {len(password)}", path="password"
         )
     return unicodedata.normalize("NFKC", password)
+
+
+def _refused() -> UnauthenticatedError:
+    return UnauthenticatedError("expected the name and password of a user, got others")
 
 
 def _unknown(name: str) -> NotFoundError:

@@ -1,15 +1,29 @@
 """Accounts of people: the command line and the store behind it."""
 
 import subprocess
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+from argon2 import PasswordHasher
+from click.testing import CliRunner
 
-from service.errors import ConflictError, InvalidFieldError, NotFoundError, UnauthenticatedError
+from service import users_cli
+from service.errors import (
+    ConflictError,
+    InvalidFieldError,
+    NotFoundError,
+    StoppressError,
+    UnauthenticatedError,
+    UnavailableError,
+)
 from service.store.keys import USERS
-from service.store.users import Users
+from service.store.users import User, Users
 from tests.integration.harness import COMMAND, DEADLINE_SECONDS, Service, now_ms
 
 PASSWORD = "correct horse battery"
+ANOTHER = "another battery staple"
+WEAK = PasswordHasher(time_cost=1, memory_cost=1024, parallelism=1)
 
 
 @pytest.fixture
@@ -121,11 +135,9 @@ def test_an_unknown_name_costs_the_work_of_a_known_one(users: Users, monkeypatch
 
 
 def test_a_hash_of_older_parameters_is_renewed_at_the_next_sign_in(users: Users) -> None:
-    from argon2 import PasswordHasher
-
     users.add("anna", "editor", PASSWORD, now_ms())
     weak = Users(users._redis)
-    weak._hasher = PasswordHasher(time_cost=1, memory_cost=1024, parallelism=1)
+    weak._hasher = WEAK
     weak.set_password("anna", PASSWORD)
     before = users.find("anna")
     users.authenticate("anna", PASSWORD)
@@ -147,3 +159,178 @@ def test_a_role_that_nobody_at_a_desk_has_is_refused(users: Users) -> None:
         users.add("wire", "ingest", PASSWORD, now_ms())
     with pytest.raises(NotFoundError):
         users.set_role("nobody", "editor")
+
+
+def test_a_role_that_nobody_at_a_desk_has_is_not_given_later_either(users: Users) -> None:
+    users.add("anna", "editor", PASSWORD, now_ms())
+    with pytest.raises(InvalidFieldError, match="contributor, editor, chief"):
+        users.set_role("anna", "ingest")
+    assert [user.role for user in users.listed()] == ["editor"]
+
+
+def test_unknown_wrong_and_disabled_are_refused_in_the_same_words(users: Users) -> None:
+    users.add("anna", "editor", PASSWORD, now_ms())
+    users.add("ben", "editor", PASSWORD, now_ms())
+    users.set_disabled("ben", True)
+    said = set()
+    for name, password in (("nobody", PASSWORD), ("anna", ANOTHER), ("ben", PASSWORD), ("ben", ANOTHER)):
+        with pytest.raises(UnauthenticatedError) as refused:
+            users.authenticate(name, password)
+        said.add(str(refused.value))
+    assert len(said) == 1
+
+
+def test_no_error_shows_a_password(users: Users) -> None:
+    users.add("anna", "editor", PASSWORD, now_ms())
+    short, long = "hunter2", "hunter2" * 40
+    attempts: list[Callable[[], object]] = [
+        lambda: users.add("ben", "editor", short, now_ms()),
+        lambda: users.add("ben", "editor", long, now_ms()),
+        lambda: users.set_password("anna", short),
+        lambda: users.set_password("nobody", "hunter2 hunter2"),
+        lambda: users.add("anna", "editor", "hunter2 hunter2", now_ms()),
+        lambda: users.authenticate("anna", short),
+    ]
+    for attempt in attempts:
+        with pytest.raises(StoppressError) as refused:
+            attempt()
+        assert "hunter2" not in repr(refused.value) + str(refused.value)
+        assert "argon2" not in repr(refused.value) + str(refused.value)
+
+
+@pytest.mark.parametrize("length", [12, 256])
+def test_a_password_of_12_to_256_characters_will_do(users: Users, length: int) -> None:
+    users.add("anna", "editor", "x" * length, now_ms())
+    assert users.authenticate("anna", "x" * length).name == "anna"
+
+
+@pytest.mark.parametrize("length", [0, 11, 257])
+def test_a_shorter_or_longer_password_will_not(users: Users, length: int) -> None:
+    with pytest.raises(InvalidFieldError, match=f"12 to 256 characters, got {length}"):
+        users.add("anna", "editor", "x" * length, now_ms())
+    assert users.listed() == []
+
+
+@pytest.mark.parametrize("name", ["", "  ", "x" * 65, "an\x00na", "an\nna", "an\x7fna", "an\u202ena"])
+def test_a_name_that_will_not_do_is_refused(users: Users, name: str) -> None:
+    with pytest.raises(InvalidFieldError, match="expected a name of 1 to 64 printable characters"):
+        users.add(name, "editor", PASSWORD, now_ms())
+    assert users.listed() == []
+
+
+def test_a_name_of_64_characters_will_do_and_is_trimmed(users: Users) -> None:
+    assert users.add(f" {'x' * 64} ", "editor", PASSWORD, now_ms()).name == "x" * 64
+
+
+def test_one_name_is_the_same_however_its_letters_are_composed(users: Users) -> None:
+    users.add("Zoe\u0308", "editor", PASSWORD, now_ms())
+    with pytest.raises(ConflictError):
+        users.add("zo\u00eb", "editor", PASSWORD, now_ms())
+    found = users.find("ZO\u00cb")
+    assert found is not None
+    assert found.name == "Zo\u00eb"
+
+
+def test_users_are_listed_by_name(users: Users) -> None:
+    users._hasher = WEAK
+    for name in ("carl", "Anna", "ben"):
+        users.add(name, "editor", PASSWORD, now_ms())
+    assert [user.name for user in users.listed()] == ["Anna", "ben", "carl"]
+
+
+def test_of_several_who_take_a_name_at_once_one_gets_it(users: Users) -> None:
+    users._hasher = WEAK
+
+    def take(number: int) -> bool:
+        try:
+            users.add("anna", "editor", f"{PASSWORD} {number}", now_ms())
+        except ConflictError:
+            return False
+        return True
+
+    with ThreadPoolExecutor(8) as pool:
+        assert sum(pool.map(take, range(8))) == 1
+
+
+def test_no_change_is_lost_to_another_at_the_same_time(users: Users) -> None:
+    users._hasher = WEAK
+    for _ in range(20):
+        users.add("anna", "editor", PASSWORD, now_ms())
+        changes: list[Callable[[], object]] = [
+            lambda: users.set_role("anna", "chief"),
+            lambda: users.set_disabled("anna", True),
+            lambda: users.set_password("anna", ANOTHER),
+        ]
+        with ThreadPoolExecutor(len(changes)) as pool:
+            for done in [pool.submit(change) for change in changes]:
+                done.result(DEADLINE_SECONDS)
+        after = users.find("anna")
+        assert after is not None
+        assert after.role == "chief"
+        assert after.disabled
+        assert WEAK.verify(after.password, ANOTHER)
+        users.remove("anna")
+
+
+@pytest.mark.parametrize("change", ["password", "disabled", "removed"])
+def test_renewing_a_hash_undoes_no_change_made_meanwhile(users: Users, change: str) -> None:
+    weak = Users(users._redis)
+    weak._hasher = WEAK
+    weak.add("anna", "editor", PASSWORD, now_ms())
+
+    class Meanwhile(PasswordHasher):
+        """Somebody changes the user between the check of the old password and its renewal."""
+
+        def check_needs_rehash(self, hash: str | bytes) -> bool:  # noqa: A002 - the library's name
+            if change == "password":
+                weak.set_password("anna", ANOTHER)
+            elif change == "disabled":
+                weak.set_disabled("anna", True)
+            else:
+                weak.remove("anna")
+            return super().check_needs_rehash(hash)
+
+    users._hasher = Meanwhile()
+    with pytest.raises(UnauthenticatedError):
+        users.authenticate("anna", PASSWORD)
+    after = users.find("anna")
+    if change == "removed":
+        assert after is None
+    else:
+        assert after is not None
+        assert after.disabled == (change == "disabled")
+        assert WEAK.verify(after.password, ANOTHER if change == "password" else PASSWORD)
+
+
+def test_the_hash_of_nobody_is_made_when_it_is_first_needed(users: Users) -> None:
+    assert "_nobodys" not in vars(users)
+    with pytest.raises(UnauthenticatedError):
+        users.authenticate("nobody", PASSWORD)
+    assert "_nobodys" in vars(users)
+
+
+def test_a_password_is_asked_for_twice_and_not_shown(service: Service, users: Users) -> None:
+    asked = CliRunner(env=service.env()).invoke(
+        users_cli.users,
+        ["add", "anna", "--role", "editor"],
+        input=f"{PASSWORD}\n{ANOTHER}\n{PASSWORD}\n{PASSWORD}\n",
+    )
+    assert asked.exit_code == 0, asked.output
+    assert PASSWORD not in asked.output
+    assert ANOTHER not in asked.output
+    assert users.authenticate("anna", PASSWORD).name == "anna"
+
+
+def test_a_change_that_others_forestall_each_time_gives_up_and_says_so(users: Users) -> None:
+    users.add("anna", "editor", PASSWORD, now_ms())
+    tries = 0
+
+    def forestalled(user: User) -> User:
+        nonlocal tries
+        tries += 1
+        users._redis.hset(USERS, "other", str(tries))
+        return user
+
+    with pytest.raises(UnavailableError, match="within 100 tries"):
+        users._edit("anna", forestalled)
+    assert tries == 100
