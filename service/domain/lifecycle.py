@@ -35,6 +35,9 @@ STARTS: dict[str, tuple[State, ...]] = {
 }
 EDITABLE: tuple[State, ...] = ("draft", "submitted", "approved", "embargoed", "live", "withheld")
 
+# They differ with each change, and say nothing.
+ALWAYS = ("version", "version_created")
+
 
 class Record(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
     """An item as staff see it: the line, its state, and who did what last. `item` is None once it is killed."""
@@ -88,12 +91,25 @@ class Entry(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     reason: Removal | None = None
 
 
+class Before(msgspec.Struct, frozen=True, rename="camel"):
+    """What an item was when a change of it was decided."""
+
+    version: int
+    state: State
+
+
 class Decision(msgspec.Struct, frozen=True, kw_only=True):
-    """All that one accepted change writes. `due_ms` is when the clock must look at the item again."""
+    """All that one accepted change writes. `due_ms` is when the clock must look at the item again.
+
+    `before` is None for a new line. `fields` are those of the item that differ, by the names that readers know: names
+    only, since a kill's decision must have no text.
+    """
 
     action: str
     now_ms: int
     record: Record
+    before: Before | None = None
+    fields: tuple[str, ...] = ()
     history: Version
     entry: Entry | None = None
     due_ms: int | None = None
@@ -146,7 +162,7 @@ def create(
         origin=origin,
         source=source,
     )
-    return _decided("create" if state == "draft" else "publish", record, now_ms, announce=record.public)
+    return _decided("create" if state == "draft" else "publish", record, None, now_ms, announce=record.public)
 
 
 def change(edition: Edition, record: Record, given: Change, *, version: int | None, by: str, now_ms: int) -> Decision:
@@ -201,7 +217,7 @@ def change(edition: Edition, record: Record, given: Change, *, version: int | No
     )
     if record.state == "embargoed" and embargo is None:
         raise ConflictError("expected a new time for the embargo: to go on air now, use the publish action")
-    return _decided(given.change, changed, now_ms, announce=record.state == "live")
+    return _decided(given.change, changed, record, now_ms, announce=record.state == "live")
 
 
 def act(record: Record, action: str, *, version: int | None, by: str, now_ms: int, note: str | None = None) -> Decision:
@@ -222,16 +238,17 @@ def act(record: Record, action: str, *, version: int | None, by: str, now_ms: in
     match action:
         case "submit" | "approve":
             state: State = "submitted" if action == "submit" else "approved"
-            return _decided(action, _next(record, by=by, now=now, state=state, note=note), now_ms, announce=False)
+            changed = _next(record, by=by, now=now, state=state, note=note)
+            return _decided(action, changed, record, now_ms, announce=False)
         case "publish":
             return _publish(record, item, by=by, now_ms=now_ms, note=note)
         case "withhold":
             changed = _next(record, by=by, now=now, version=record.version + 1, state="withheld", note=note)
-            return _decided(action, changed, now_ms, announce=True)
+            return _decided(action, changed, record, now_ms, announce=True)
         case "kill":
             # The text goes for good; the reason stays, for whoever asks later why the line is gone.
             changed = _next(record, by=by, now=now, version=record.version + 1, state="killed", item=None, note=note)
-            return _decided(action, changed, now_ms, announce=record.public)
+            return _decided(action, changed, record, now_ms, announce=record.public)
         case "expire":
             return expire(record, by=by, now_ms=now_ms, note=note)
     pinned = item.pinned if action == "release" else action == "pin"
@@ -243,7 +260,7 @@ def act(record: Record, action: str, *, version: int | None, by: str, now_ms: in
     changed = _next(
         record, by=by, now=now, version=version_now, item=item, state="live" if on_air else record.state, note=note
     )
-    return _decided(action, changed, now_ms, announce=on_air)
+    return _decided(action, changed, record, now_ms, announce=on_air)
 
 
 def expire(record: Record, *, by: str, now_ms: int, note: str | None = None) -> Decision:
@@ -251,7 +268,7 @@ def expire(record: Record, *, by: str, now_ms: int, note: str | None = None) -> 
     now = format_ms(now_ms)
     on_air = record.state == "live"
     changed = _next(record, by=by, now=now, version=record.version + 1, state="expired", note=note)
-    return _decided("expire", changed, now_ms, announce=on_air)
+    return _decided("expire", changed, record, now_ms, announce=on_air)
 
 
 def fall_due(record: Record, now_ms: int) -> Decision | None:
@@ -280,7 +297,8 @@ def _publish(record: Record, item: Item, *, by: str, now_ms: int, note: str | No
     embargo = record.embargoed_until
     if record.state != "embargoed" and embargo is not None and embargo > now:
         # Its time comes later: approved text waits for the clock.
-        return _decided("publish", _next(record, by=by, now=now, state="embargoed", note=note), now_ms, announce=False)
+        waiting = _next(record, by=by, now=now, state="embargoed", note=note)
+        return _decided("publish", waiting, record, now_ms, announce=False)
     # The clock may be a little late; the line says the time it was promised for.
     published = embargo if embargo is not None and by == "clock" else now
     expires = item.expires
@@ -290,7 +308,7 @@ def _publish(record: Record, item: Item, *, by: str, now_ms: int, note: str | No
         expires = format_ms(expires_ms(None, item.urgency, now_ms))
     item = msgspec.structs.replace(item, published_at=published, expires=expires)
     changed = _next(record, by=by, now=now, state="live", item=item, embargoed_until=None, public=True, note=note)
-    return _decided("publish", changed, now_ms, announce=True)
+    return _decided("publish", changed, record, now_ms, announce=True)
 
 
 def _check_version(record: Record, version: int | None) -> None:
@@ -306,7 +324,7 @@ def _next(record: Record, *, by: str, now: str, **changes: Any) -> Record:
     return msgspec.structs.replace(record, rev=record.rev + 1, changed_at=now, changed_by=by, **changes)
 
 
-def _decided(action: str, record: Record, now_ms: int, *, announce: bool) -> Decision:
+def _decided(action: str, record: Record, before: Record | None, now_ms: int, *, announce: bool) -> Decision:
     history = Version(
         version=record.version,
         rev=record.rev,
@@ -323,7 +341,27 @@ def _decided(action: str, record: Record, now_ms: int, *, announce: bool) -> Dec
         entry = Entry(kind="item", id=record.id, version=record.version, accepted=now_ms, wire=wire_of(record.item))
     elif announce and record.state in ("killed", "withheld", "expired"):
         entry = Entry(kind="remove", id=record.id, version=record.version, accepted=now_ms, reason=record.state)
-    return Decision(action=action, now_ms=now_ms, record=record, history=history, entry=entry, due_ms=_due_ms(record))
+    return Decision(
+        action=action,
+        now_ms=now_ms,
+        record=record,
+        before=Before(before.version, before.state) if before else None,
+        fields=_differing(before.item, record.item) if before else (),
+        history=history,
+        entry=entry,
+        due_ms=_due_ms(record),
+    )
+
+
+def _differing(before: Item | None, after: Item | None) -> tuple[str, ...]:
+    """The fields of an item that differ. None of a kill: it takes all."""
+    if before is None or after is None:
+        return ()
+    return tuple(
+        name
+        for field, name in zip(Item.__struct_fields__, Item.__struct_encode_fields__, strict=True)
+        if field not in ALWAYS and getattr(before, field) != getattr(after, field)
+    )
 
 
 def _due_ms(record: Record) -> int | None:

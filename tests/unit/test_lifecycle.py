@@ -14,6 +14,7 @@ from service.domain.lifecycle import (
     ACTIONS,
     EDITABLE,
     STARTS,
+    Before,
     Decision,
     Record,
     State,
@@ -376,3 +377,13 @@ def _check_due(last: Decision) -> None:
 def test_expiring_by_hand_and_by_clock_is_the_same() -> None:
     before = record("live")
     assert _act(before, "expire", LATER_MS) == expire(before, by="ann", now_ms=LATER_MS)
+
+
+def test_a_decision_says_what_it_was_made_on_by_names_alone() -> None:
+    live = record("live", headline="Libel")
+    changed = _change(live, headline="Another", urgency=1)
+    assert (changed.before, changed.fields) == (Before(live.version, "live"), ("urgency", "headline"))
+    killed = _act(live, "kill")
+    assert (killed.before, killed.fields) == (Before(live.version, "live"), ())
+    new = _create()
+    assert (new.before, new.fields) == (None, ())
