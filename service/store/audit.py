@@ -1,12 +1,17 @@
-"""Audit: who did what, when, from where. Written in the same step as the change itself; nothing edits it."""
+"""Audit: who did what, when, from where. Written in the same step as the change itself; nothing edits it.
 
-from typing import Self, cast
+`accept.lua` hangs each entry on the one before; `chain.py` proves that none was edited, moved or taken out.
+"""
+
+from collections.abc import Iterator
+from typing import Any, NamedTuple, Self, cast
 
 import msgspec
 from redis import Redis
 
 from service.domain.instant import parse_ms
-from service.domain.lifecycle import Decision, Record
+from service.domain.lifecycle import Before, Decision, Record
+from service.store.chain import START, End, Linked
 from service.store.keys import Keys
 
 # Bounded, as everything: some years of a busy newsroom.
@@ -17,10 +22,17 @@ WITH_TEXT = ("create", "publish", "update", "correct", "refile")
 # How many entries are looked through for one item's; and how far Redis's clock may be from ours.
 SCANNED = 10_000
 SKEW_MS = 60_000
+# Entries that are read at once when all are: some hundred kilobytes.
+PAGE = 1_000
+
+Row = tuple[bytes, dict[bytes, bytes]]
 
 
 class AuditEntry(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
-    """One accepted change. It names fields and people, never the line's text: a kill must leave none behind."""
+    """One accepted change. It names fields and people, never the line's text: a kill must leave none behind.
+
+    `before` is None for a new line, and in entries from before it was kept. `fields` are those of the item that differ.
+    """
 
     at: str
     id: str
@@ -31,6 +43,8 @@ class AuditEntry(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
     state: str
     address: str | None = None
     note: str | None = None
+    before: Before | None = None
+    fields: tuple[str, ...] = ()
 
     @classmethod
     def of(cls, decision: Decision, address: str | None) -> Self:
@@ -46,6 +60,8 @@ class AuditEntry(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
             state=record.state,
             address=address,
             note=None if decision.action in WITH_TEXT else record.note,
+            before=decision.before,
+            fields=decision.fields,
         )
 
 
@@ -53,9 +69,61 @@ def of_item(redis: Redis, record: Record) -> list[AuditEntry]:
     """The entries of one item, oldest first: those written between its first and its last change."""
     first = parse_ms(record.created_at, "createdAt") - SKEW_MS
     last = parse_ms(record.changed_at, "changedAt") + SKEW_MS
-    rows = cast(
-        list[tuple[bytes, dict[bytes, bytes]]],
-        redis.xrange(Keys.of(record.edition).audit, min=first, max=last, count=SCANNED),
-    )
+    rows = cast(list[Row], redis.xrange(Keys.of(record.edition).audit, min=first, max=last, count=SCANNED))
     entries = (msgspec.json.decode(fields[b"entry"], type=AuditEntry) for _, fields in rows)
     return [entry for entry in entries if entry.id == record.id]
+
+
+class Extent(NamedTuple):
+    """An edition's audit at one moment: where its chain must end, its last entry, and how many are kept."""
+
+    end: End
+    last_id: str | None
+    kept: int
+
+
+def extent(redis: Redis, edition: str) -> Extent:
+    """Look at the audit of an edition. In one step: what is written later is not taken for a fault."""
+    keys = Keys.of(edition)
+    with redis.pipeline(transaction=True) as pipe:
+        pipe.hmget(keys.meta, ["audit_count", "audit_head"])
+        pipe.xrevrange(keys.audit, count=1)
+        pipe.xlen(keys.audit)
+        (count, head), last, kept = cast(tuple[list[bytes | None], list[Row], int], pipe.execute())
+    end = End(edition=edition, count=_number(count) or 0, head=_text(head) or START)
+    return Extent(end, last[0][0].decode() if last else None, kept)
+
+
+def entries(redis: Redis, edition: str, first: str | int = "-", last: str | int = "+") -> Iterator[Linked]:
+    """Read an edition's audit, oldest first, between two ids of the stream or moments in ms."""
+    key = Keys.of(edition).audit
+    after = None
+    since: Any = first
+    while True:
+        rows = cast(list[Row], redis.xrange(key, min=since, max=last, count=PAGE))
+        if not rows:
+            return
+        if since == first and first != "-":
+            # What the first one hangs on, so that it can be proven without those before it.
+            earlier = cast(list[Row], redis.xrevrange(key, max=f"({rows[0][0].decode()}", count=1))
+            after = _text(earlier[0][1].get(b"link")) if earlier else None
+        for entry_id, fields in rows:
+            yield Linked(
+                edition=edition,
+                id=entry_id.decode(),
+                n=_number(fields.get(b"n")),
+                link=_text(fields.get(b"link")),
+                entry=_text(fields.get(b"entry")) or "",
+                after=after,
+            )
+            after = None
+        since = f"({rows[-1][0].decode()}"
+
+
+def _number(value: bytes | None) -> int | None:
+    # Whoever tampers need not write a number.
+    return int(value) if value is not None and value.isdigit() and len(value) < 16 else None
+
+
+def _text(value: bytes | None) -> str | None:
+    return None if value is None else value.decode(errors="replace")

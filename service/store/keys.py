@@ -30,11 +30,12 @@ class Keys(NamedTuple):
     log       stream  public changes: id "<seq>-0", fields id, frame
     meta      hash  epoch, seq, floor; primary: the replication id of whoever appended or beat last;
               killed: when which item was last, so that Redis's file is scrubbed of it;
-              canary_sent, canary: when (ms) the last canary was sent, and the last that got through
+              canary_sent, canary: when (ms) the last canary was sent, and the last that got through;
+              audit_head, audit_count: the last link of the audit's chain, and how many entries it has had
     live      hash  id -> the item's JSON for readers, of every line on air
     places    hash  id -> its seqs in the log, so that a kill finds them
     due       zset  id by the time (ms) at which the clock must look at it
-    audit     stream  who did what
+    audit     stream  who did what: fields entry (JSON), n (its place in the chain, from 1), link
     reach     hash  web process -> its readers and what they have confirmed (JSON)
     """
 

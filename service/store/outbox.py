@@ -31,6 +31,7 @@ from service.errors import (
     UnconfirmedError,
 )
 from service.store.audit import KEPT, AuditEntry
+from service.store.chain import digest_of
 from service.store.connect import Store, of_edition
 from service.store.keys import Keys, idempotency
 from service.store.script import Script
@@ -289,6 +290,7 @@ def _written(decision: Decision, attempt: Attempt) -> Written:
     """What the script gets for a decision."""
     record = decision.record
     keys = Keys.of(record.edition)
+    entry = msgspec.json.encode(AuditEntry.of(decision, attempt.address))
     names = [
         keys.items,
         keys.heads,
@@ -315,12 +317,13 @@ def _written(decision: Decision, attempt: Attempt) -> Written:
         msgspec.json.encode(decision.entry) if decision.entry else "",
         decision.due_ms if decision.due_ms is not None else "",
         decision.now_ms,
-        msgspec.json.encode(AuditEntry.of(decision, attempt.address)),
+        entry,
         attempt.fingerprint,
         IDEMPOTENCY_SECONDS,
         keys.alarm,
         KEPT,
         MOST_WAITING,
+        digest_of(entry),
     ]
     return names, values
 

@@ -138,6 +138,7 @@ def test_a_fresh_decision_writes_everything_and_one_wake_up(redis: Redis, outbox
     ((_, fields),) = redis.xrange(KEYS.audit)
     audit = msgspec.json.decode(fields[b"entry"])
     assert (audit["id"], audit["by"], audit["address"], audit["action"]) == ("a", "ann", "192.0.2.7", "publish")
+    assert redis.hmget(KEYS.meta, "audit_count", "audit_head") == [b"1", fields[b"link"]]
     assert redis.llen("rq:queue:breaking") == 1
 
 
