@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 import click
 
-from service import here, users_cli
+from service import audit_cli, here, users_cli
 from service.domain.edition import parse_editions
 from service.errors import SettingsError, StoppressError, UnavailableError
 from service.store.accounts import ROLES, Accounts, Role
@@ -390,6 +390,7 @@ def keys_revoke(name: str) -> None:
 
 
 main.add_command(users_cli.users)
+main.add_command(audit_cli.audit)
 
 
 def _api(url: str | None, key: str | None, *, anonymous: bool = False) -> "Api":

@@ -46,9 +46,11 @@ ALLOWED: dict[str, set[str]] = {
     # What the commands share.
     "service.here": FOUNDATION | {"service.domain", "service.store"},
     "service.users_cli": FOUNDATION | {"service.domain", "service.store", "service.here"},
+    "service.audit_cli": FOUNDATION | {"service.domain", "service.store", "service.here"},
     "service.cli": RUNTIME
     | {
         "service.here",
+        "service.audit_cli",
         "service.users_cli",
         "service.durability",
         "service.domain",

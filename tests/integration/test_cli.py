@@ -31,6 +31,9 @@ COMMANDS = (
     ["keys", "add"],
     ["keys", "list"],
     ["keys", "revoke"],
+    ["audit"],
+    ["audit", "export"],
+    ["audit", "verify"],
 )
 
 
