@@ -8,7 +8,6 @@ import click
 import msgspec
 
 from service import here
-from service.domain.edition import parse_editions
 from service.domain.instant import parse_ms
 from service.errors import MalformedError, StoppressError
 from service.store.audit import KEPT, AuditEntry, entries, extent
@@ -145,8 +144,7 @@ def _line(line: bytes, where: str) -> Linked | End:
 
 
 def _editions(edition: str | None) -> list[str]:
-    settings = here.settings()
-    known = parse_editions(settings.read_editions(), str(settings.editions))
+    known = here.editions(here.settings())
     return [known.named(edition).code] if edition else list(known)
 
 

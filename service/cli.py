@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 import click
 
 from service import audit_cli, here, users_cli
-from service.domain.edition import parse_editions
 from service.errors import SettingsError, StoppressError, UnavailableError
 from service.store.accounts import ROLES, Accounts, Role
 
@@ -358,9 +357,8 @@ def keys() -> None:
 def keys_add(name: str, role: Role, trusted: bool, editions: tuple[str, ...]) -> None:
     """Make a key called NAME and print it. It is stored hashed: this is the only time that it is seen."""
     settings = here.settings()
-    known = parse_editions(settings.read_editions(), str(settings.editions))
     for edition in editions:
-        known.named(edition)
+        here.editions(settings).named(edition)
     if trusted and role != "ingest":
         raise StoppressError("--trusted is for the role ingest: editors and chiefs publish anyway")
     key = Accounts(here.redis(settings), None).add(
@@ -398,8 +396,7 @@ def _api(url: str | None, key: str | None, *, anonymous: bool = False) -> "Api":
 
     settings = here.settings()
     if url is None:
-        host = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(settings.host, settings.host)
-        url = f"http://{host}:{settings.port}"
+        url = here.url(settings)
     if key is None and not anonymous:
         key = settings.admin_key or here.read(settings.data / "admin.key")
         if key is None:

@@ -6,7 +6,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from service.domain.edition import parse_editions
+from service.domain.edition import Editions, parse_editions
 from service.errors import StoppressError
 from service.settings import Settings
 
@@ -17,8 +17,19 @@ if TYPE_CHECKING:
 def settings() -> Settings:
     """The environment's settings. The editions file is looked at too: a wrong one is said here, not by a child."""
     found = Settings.from_env(os.environ)
-    parse_editions(found.read_editions(), str(found.editions))
+    editions(found)
     return found
+
+
+def editions(given: Settings) -> Editions:
+    """The editions that are configured here."""
+    return parse_editions(given.read_editions(), str(given.editions))
+
+
+def url(given: Settings) -> str:
+    """Where the service of these settings answers on this machine."""
+    host = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(given.host, given.host)
+    return f"http://{host}:{given.port}"
 
 
 def wait_for_redis(given: Settings, seconds: float = 5.0) -> None:
@@ -31,19 +42,19 @@ def wait_for_redis(given: Settings, seconds: float = 5.0) -> None:
 
     from service.store.connect import blocking, without_password
 
-    urls = {"STOPPRESS_REDIS_URL": given.require_redis_url(), "STOPPRESS_QUEUE_URL": given.queue_url}
-    for name, url in urls.items():
-        if url is None:
+    places = {"STOPPRESS_REDIS_URL": given.require_redis_url(), "STOPPRESS_QUEUE_URL": given.queue_url}
+    for name, place in places.items():
+        if place is None:
             continue
         ends = time.monotonic() + seconds
         while True:
             try:
-                with blocking(url) as redis:
-                    redis.ping()
+                with blocking(place) as client:
+                    client.ping()
                 break
             except (RedisError, OSError) as error:
                 if time.monotonic() > ends:
-                    where = without_password(url)
+                    where = without_password(place)
                     raise StoppressError(f"{name}: Redis at {where} does not answer: {error}") from None
                 time.sleep(0.2)
 
@@ -56,13 +67,13 @@ def redis(given: Settings) -> "Store":
     """
     from service.store.connect import blocking
 
-    url = given.redis_url or read(given.data / "redis.url")
-    if url is None:
+    place = given.redis_url or read(given.data / "redis.url")
+    if place is None:
         raise StoppressError(
             f"no Redis: set STOPPRESS_REDIS_URL, or run this while `stoppress up` runs with {given.data} as its data"
         )
-    wait_for_redis(dataclasses.replace(given, redis_url=url), seconds=0)
-    return blocking(url)
+    wait_for_redis(dataclasses.replace(given, redis_url=place), seconds=0)
+    return blocking(place)
 
 
 def read(path: Path) -> str | None:

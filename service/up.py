@@ -7,7 +7,6 @@ it, however it ends.
 import http.client
 import os
 import selectors
-import shlex
 import signal
 import socket
 import sys
@@ -30,6 +29,7 @@ from service.embedded import (
     signal_group,
 )
 from service.errors import StoppressError
+from service.greeting import greeting
 from service.preflight import check_redis, free_port, procfile, read_admin_key, sign_in_link, strange_names
 from service.settings import Settings
 
@@ -334,8 +334,10 @@ class Crew:
             self._say(f"waiting for {self._probe.waiting_for}")
 
     def _welcome(self, base_url: str) -> None:
-        desk = sign_in_link(base_url, self._child_env["STOPPRESS_REDIS_URL"])
-        self._write(_greeting(self._settings, self._port, base_url, desk, keeps=self._keeps))
+        # Who logs by program keeps what is printed, and the link signs in a chief.
+        kept = self._settings.log_format == "json"
+        desk = None if kept else sign_in_link(base_url, self._child_env["STOPPRESS_REDIS_URL"])
+        self._write(greeting(self._settings, self._port, base_url, desk, keeps=self._keeps))
         if self._then is not None:
             redis_url = self._child_env["STOPPRESS_REDIS_URL"]
             running = Running(
@@ -455,46 +457,6 @@ class Crew:
 def _complain(line: str) -> None:
     sys.stdout.flush()
     sys.stderr.write(f"stoppress: {line}\n")
-
-
-def _greeting(settings: Settings, port: int, base_url: str, desk: str | None, *, keeps: bool) -> str:
-    stoppress = _as_typed(Path(sys.executable).parent / "stoppress")
-    if not keeps:
-        kept = "nothing of it is kept"
-    elif settings.redis_url:
-        kept = "every item is kept in the Redis of STOPPRESS_REDIS_URL"
-    else:
-        data = _as_typed(settings.data)
-        kept = f"every item is kept in {data if Path(data).is_absolute() else f'./{data}'}"
-    key = "STOPPRESS_ADMIN_KEY" if settings.admin_key else _as_typed(settings.data / "admin.key")
-    # Another terminal does not have this one's environment.
-    usual = Settings()
-    told = {"STOPPRESS_PORT": str(port)} if port != usual.port else {}
-    if settings.data != usual.data:
-        told["STOPPRESS_DATA"] = str(settings.data)
-    command = "".join(f"{name}={shlex.quote(value)} " for name, value in told.items()) + shlex.quote(stoppress)
-    return f"""
-Stoppress is running. Ctrl-C stops it; {kept}.
-
-  ticker page   {base_url}/
-  desk          {desk or f"{base_url}/desk"}{" (signs you in once, within an hour)" if desk else ""}
-  API           {base_url}/v1/editions
-  API key       {key}
-
-  publish a first line, in another terminal:
-    {command} publish "Stoppress is on the air" --edition en --urgency flash
-  watch it arrive:
-    {command} tail --edition en
-
-"""
-
-
-def _as_typed(path: Path) -> str:
-    """`path` as somebody in this folder would type it."""
-    absolute = path.absolute()
-    with suppress(ValueError):
-        return str(absolute.relative_to(Path.cwd()))
-    return str(absolute)
 
 
 def _bracketed(host: str) -> str:

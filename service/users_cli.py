@@ -8,14 +8,11 @@ from typing import TYPE_CHECKING
 import click
 
 from service import here
-from service.domain.edition import parse_editions
 from service.errors import StoppressError
-from service.store.accounts import Role
+from service.store.accounts import STAFF, Role
 
 if TYPE_CHECKING:
     from service.store.users import Users
-
-ROLES = ("contributor", "editor", "chief")
 
 
 @click.group()
@@ -34,7 +31,7 @@ password_options = (
 
 @users.command("add")
 @click.argument("name")
-@click.option("--role", required=True, type=click.Choice(ROLES), help="What the user may do.")
+@click.option("--role", required=True, type=click.Choice(STAFF), help="What the user may do.")
 @click.option("-e", "--edition", "editions", multiple=True, help="Only in this edition; may be given several times.")
 @password_options[0]
 @password_options[1]
@@ -44,9 +41,8 @@ def add(name: str, role: Role, editions: tuple[str, ...], password_stdin: bool, 
     A contributor writes drafts, an editor publishes, a chief also approves and kills.
     """
     settings = here.settings()
-    known = parse_editions(settings.read_editions(), str(settings.editions))
     for edition in editions:
-        known.named(edition)
+        here.editions(settings).named(edition)
     store = _users()
     password = _password(password_stdin, generate)
     user = store.add(name, role, password, time.time_ns() // 1_000_000, editions=editions)
@@ -71,15 +67,14 @@ def listed() -> None:
 def password(name: str, password_stdin: bool, generate: bool) -> None:
     """Give NAME another password, and end all of NAME's sessions."""
     store = _users()
-    if store.find(name) is None:
-        raise StoppressError(f"expected the name of a user, got {name[:80]!r}: `stoppress users list` shows them")
+    store.get(name)  # before anybody types
     user = store.set_password(name, _password(password_stdin, generate))
     click.echo(f"{user.name} has another password; whoever was signed in with the old one is not any more", err=True)
 
 
 @users.command("role")
 @click.argument("name")
-@click.argument("role", type=click.Choice(ROLES))
+@click.argument("role", type=click.Choice(STAFF))
 def role(name: str, role: Role) -> None:
     """Make NAME a contributor, an editor or a chief, from the next click on."""
     click.echo(f"{_users().set_role(name, role).name} is {role} now")
@@ -117,8 +112,7 @@ def link() -> None:
 
     settings = here.settings()
     ticket = Sessions(here.redis(settings), _users()).make_ticket()
-    host = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(settings.host, settings.host)
-    click.echo(f"http://{host}:{settings.port}/desk/sign-in?ticket={ticket}")
+    click.echo(f"{here.url(settings)}/desk/sign-in?ticket={ticket}")
 
 
 def _users() -> "Users":

@@ -39,7 +39,8 @@ ALLOWED: dict[str, set[str]] = {
     "service.embedded": FOUNDATION,
     "service.child": FOUNDATION | {"service.embedded"},
     "service.preflight": FOUNDATION | {"service.embedded", "service.durability", "service.store"},
-    "service.up": FOUNDATION | {"service.embedded", "service.child", "service.preflight"},
+    "service.greeting": FOUNDATION,
+    "service.up": FOUNDATION | {"service.embedded", "service.child", "service.preflight", "service.greeting"},
     "service.demo": FOUNDATION
     | {"service.domain", "service.api_client", "service.client", "service.tail", "service.up"},
     "service.plan": {"service.errors"},

@@ -121,14 +121,13 @@ async def get_item(request: Request) -> Response:
         redis = of_edition(request.state.redis, record.edition)
         reach = read_reach(redis, record.edition, record.id, record.item, now_ms()) if record.public else Reach(0, 0)
         return record, {
-            **msgspec.to_builtins(record),
+            **shown(record),
             "versions": newsroom.items.history(record),
             "audit": of_item(redis, record),
             "reach": reach,
         }
 
     record, document = await in_thread(read)
-    document.pop("origin", None)
     return _json(document, headers={"etag": f'"{record.version}"', "cache-control": "no-store"})
 
 
@@ -147,8 +146,7 @@ async def list_items(request: Request) -> Response:
         return [record for record in found if account.may_enter(record.edition)], further
 
     records, further = await in_thread(read)
-    items = [{key: value for key, value in msgspec.to_builtins(each).items() if key != "origin"} for each in records]
-    return _json({"items": items, "next": further}, headers={"cache-control": "no-store"})
+    return _json({"items": [shown(each) for each in records], "next": further}, headers={"cache-control": "no-store"})
 
 
 async def in_thread(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
@@ -201,9 +199,21 @@ async def read_call(request: Request) -> tuple[Call, bytes]:
     if idempotency_key is not None and not 1 <= len(idempotency_key) <= 255:
         raise MalformedError("expected an Idempotency-Key of 1 to 255 characters")
     what = f"{request.method} {request.url.path} {request.headers.get('if-match', '')}\n".encode() + body
+    return Call(key, address_of(request), idempotency_key, what, account), body
+
+
+def address_of(request: Request) -> str:
+    """Where a call comes from, as far as our proxies can be believed."""
     peer = request.client.host if request.client else ""
-    address = request.state.gateway.door.address(peer, request.headers.get("x-forwarded-for"))
-    return Call(key, address, idempotency_key, what, account), body
+    address: str = request.state.gateway.door.address(peer, request.headers.get("x-forwarded-for"))
+    return address
+
+
+def shown(record: Record) -> dict[str, object]:
+    """A record as staff get it: without the hash of what made it."""
+    document: dict[str, object] = msgspec.to_builtins(record)
+    document.pop("origin", None)
+    return document
 
 
 async def signed_in(request: Request, cookie: str) -> Account:

@@ -6,9 +6,8 @@ from starlette.requests import Request
 
 from service.domain.lifecycle import Record, State
 from service.errors import ForbiddenError, OriginError, UnauthenticatedError
-from service.store.accounts import Account, Accounts, Role
+from service.store.accounts import STAFF, Account, Accounts, Role
 
-STAFF: tuple[Role, ...] = ("contributor", "editor", "chief")
 PUBLISHERS: tuple[Role, ...] = ("editor", "chief")
 WIRES: tuple[Role, ...] = ("ingest", "editor", "chief")
 
@@ -55,10 +54,14 @@ def require_own_page(request: Request) -> None:
     Raises:
         OriginError: it comes from elsewhere.
     """
-    site = request.headers.get("sec-fetch-site", "same-origin")
-    origin = request.headers.get("origin")
-    foreign = origin is not None and urlsplit(origin).netloc != request.headers.get("host")
-    if foreign or site not in ("same-origin", "none"):
+    site = request.headers.get("sec-fetch-site")
+    if site is not None:
+        # What the browser itself saw; a proxy may have changed the Host that we see.
+        own = site in ("same-origin", "none")
+    else:
+        origin = request.headers.get("origin")
+        own = origin is None or urlsplit(origin).netloc == request.headers.get("host")
+    if not own:
         raise OriginError("expected a page of this desk, got a request that another site made")
 
 

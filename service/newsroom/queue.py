@@ -18,7 +18,7 @@ from service.domain.lifecycle import Decision, Record
 from service.errors import InvalidFieldError, StaleError, TakenError, UnknownEditionError
 from service.newsroom import auth
 from service.newsroom.tally import Tally
-from service.store.accounts import Account, Accounts
+from service.store.accounts import STAFF, Account, Accounts
 from service.store.items import Items
 from service.store.outbox import Accepted, Attempt, Outbox
 
@@ -57,7 +57,7 @@ class Newsroom:
     def publish(self, call: Call, draft: Draft, *, own_id: bool) -> Accepted:
         """Take a new line. `own_id`: the caller chose its id, so the same line sent again is the same item."""
         account = self.caller(call)
-        auth.require(account, auth.STAFF, "writing a line")
+        auth.require(account, STAFF, "writing a line")
         state = draft.state or ("live" if account.role in auth.PUBLISHERS else "draft")
         if state == "live":
             auth.require(account, auth.PUBLISHERS, "publishing")
@@ -122,7 +122,7 @@ class Newsroom:
     def staff(self, call: Call) -> Account:
         """Who is calling, if they are staff."""
         account = self.caller(call)
-        auth.require(account, auth.STAFF, "reading the newsroom's items")
+        auth.require(account, STAFF, "reading the newsroom's items")
         return account
 
     def _revise(
@@ -136,7 +136,7 @@ class Newsroom:
     ) -> Accepted:
         """Accept what `decide` says of the item as it is; None says that it is so already."""
         account = self.caller(call)
-        auth.require(account, auth.STAFF, "changing an item")
+        auth.require(account, STAFF, "changing an item")
         for left in range(TRIES, 0, -1):
             record = self.items.get(item_id)
             auth.require_edition(account, record.edition)

@@ -17,6 +17,12 @@ from service.store.keys import API_KEYS
 
 Role = Literal["reader", "ingest", "contributor", "editor", "chief"]
 ROLES: tuple[Role, ...] = get_args(Role)
+# Those of people; `auth.py` says what they may do.
+STAFF: tuple[Role, ...] = ("contributor", "editor", "chief")
+# By these names the clock, and whoever came by a one-time link, act in the records and the audit log: anybody else who
+# had one would pass for them.
+LOCAL = "local"
+RESERVED = ("clock", LOCAL)
 
 
 class Account(msgspec.Struct, frozen=True, kw_only=True):
@@ -36,6 +42,14 @@ class Account(msgspec.Struct, frozen=True, kw_only=True):
 def digest(key: str) -> str:
     """What is stored of a key."""
     return hashlib.sha256(key.encode()).hexdigest()
+
+
+def require_free(name: str) -> None:
+    """Raises:
+    ConflictError: the service itself acts by this name.
+    """
+    if name.casefold() in RESERVED:
+        raise ConflictError(f"expected a name that is none of the service's own ({', '.join(RESERVED)}), got {name!r}")
 
 
 class Accounts:
@@ -64,8 +78,9 @@ class Accounts:
         """Make a key and return it; it is never shown again.
 
         Raises:
-            ConflictError: the name is taken.
+            ConflictError: the name is taken, or the service's own.
         """
+        require_free(name)
         if any(account.name == name for account in self.listed()):
             raise ConflictError(f"expected a new name, got {name!r}, which has a key: revoke it first")
         key = f"sp_{secrets.token_urlsafe(24)}"

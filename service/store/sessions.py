@@ -14,10 +14,10 @@ from itsdangerous import BadSignature, Signer
 
 from service.domain.instant import format_ms
 from service.errors import TooManyError, UnauthenticatedError
-from service.store.accounts import Account
+from service.store.accounts import LOCAL, Account
 from service.store.connect import Store, at
 from service.store.keys import DESK_SECRET, attempts, session, ticket
-from service.store.users import User, Users
+from service.store.users import Users
 
 SESSION_SECONDS = 12 * 3600
 TICKET_SECONDS = 3600
@@ -25,12 +25,10 @@ TICKET_SECONDS = 3600
 # The last is high, so that a stranger cannot keep an editor out.
 ATTEMPT_SECONDS = 900
 MOST_OF_ADDRESS, MOST_OF_BOTH, MOST_OF_NAME = 30, 8, 200
-# Who holds the link that `stoppress up` prints. No user can have this name: it has a space at its end.
-LOCAL = "local "
 
 
 class Session(msgspec.Struct, frozen=True, kw_only=True):
-    """One sign-in. `stamp` ties it to the password that it was made with."""
+    """One sign-in. It is over when `stamp` is the user's no more."""
 
     name: str
     stamp: str
@@ -56,7 +54,7 @@ class Sessions:
         self._attempt(name, address)
         user = self._users.authenticate(name, password)
         self._forget(name, address)
-        return self._start(user.name, _stamp(user), address, now_ms)
+        return self._start(user.name, user.stamp, address, now_ms)
 
     def make_ticket(self) -> str:
         """A one-time way in for whoever started the service: they could read all of Redis as well."""
@@ -92,9 +90,9 @@ class Sessions:
         if found is not None:
             given = msgspec.json.decode(found, type=Session)
             if given.name == LOCAL:
-                return Account(name=LOCAL.strip(), role="chief", created=given.started)
+                return Account(name=LOCAL, role="chief", created=given.started)
             user = self._users.find(given.name)
-            if user is not None and not user.disabled and hmac.compare_digest(_stamp(user), given.stamp):
+            if user is not None and not user.disabled and user.stamp == given.stamp:
                 return user.account
         raise UnauthenticatedError("expected a session that lasts, got one that has ended: sign in again")
 
@@ -170,7 +168,3 @@ class Sessions:
 
 def _digest(token: str) -> str:
     return hashlib.sha256(token.encode()).hexdigest()
-
-
-def _stamp(user: User) -> str:
-    return _digest(user.password)

@@ -3,6 +3,7 @@
 A user is one field of one hash, named by the casefolded name: nobody can pose as `Anna` beside `anna`.
 """
 
+import secrets
 import unicodedata
 from collections.abc import Callable
 from contextlib import suppress
@@ -16,11 +17,10 @@ from redis import Redis, WatchError
 
 from service.domain.instant import format_ms
 from service.errors import ConflictError, InvalidFieldError, NotFoundError, UnauthenticatedError, UnavailableError
-from service.store.accounts import Account, Role
+from service.store.accounts import STAFF, Account, Role, require_free
 from service.store.connect import Store, at
 from service.store.keys import USERS
 
-ROLES: tuple[Role, ...] = ("contributor", "editor", "chief")
 # NIST SP 800-63B, section 5.1.1.2: length counts, rules of composition do not.
 SHORTEST, LONGEST = 12, 256
 LONGEST_NAME = 64
@@ -29,13 +29,17 @@ MOST_TRIES = 100
 
 
 class User(msgspec.Struct, frozen=True, kw_only=True):
-    """A person. `editions` limits them (empty: all); `password` is the argon2id hash."""
+    """A person. `editions` limits them (empty: all); `password` is the argon2id hash.
+
+    `stamp` is in each of their sessions; those with another are over.
+    """
 
     name: str
     role: Role
     created: str
     editions: tuple[str, ...] = ()
     password: str = ""
+    stamp: str = ""
     disabled: bool = False
 
     @property
@@ -57,12 +61,14 @@ class Users:
 
     def add(self, name: str, role: Role, password: str, now_ms: int, *, editions: tuple[str, ...] = ()) -> User:
         """Raises:
-        ConflictError: the name is taken.
+        ConflictError: the name is taken, or the service's own.
         InvalidFieldError: the name, the role or the password will not do.
         """
         name, role = _name(name), _role(role)
+        require_free(name)
         hashed = self._hasher.hash(_password(password))
-        user = User(name=name, role=role, created=format_ms(now_ms), editions=editions, password=hashed)
+        created = format_ms(now_ms)
+        user = User(name=name, role=role, created=created, editions=editions, password=hashed, stamp=_stamp())
         if not self._redis.hsetnx(USERS, name.casefold(), msgspec.json.encode(user)):
             raise ConflictError(f"expected a new name, got {name!r}, which a user has")
         return user
@@ -90,6 +96,15 @@ class Users:
         found = cast(bytes | None, self._redis.hget(USERS, unicodedata.normalize("NFC", name.strip()).casefold()))
         return msgspec.json.decode(found, type=User) if found is not None else None
 
+    def get(self, name: str) -> User:
+        """Raises:
+        NotFoundError: nobody has the name.
+        """
+        user = self.find(name)
+        if user is None:
+            raise _unknown(name)
+        return user
+
     def listed(self) -> list[User]:
         """Every user, by name."""
         raws = cast(list[bytes], self._redis.hvals(USERS))
@@ -102,7 +117,7 @@ class Users:
             NotFoundError, InvalidFieldError
         """
         hashed = self._hasher.hash(_password(password))
-        return self._edit(name, lambda user: msgspec.structs.replace(user, password=hashed))
+        return self._edit(name, lambda user: msgspec.structs.replace(user, password=hashed, stamp=_stamp()))
 
     def set_role(self, name: str, role: Role) -> User:
         """Raises:
@@ -113,10 +128,12 @@ class Users:
         return self._edit(name, lambda user: msgspec.structs.replace(user, role=role))
 
     def set_disabled(self, name: str, disabled: bool) -> User:
-        """Raises:
-        NotFoundError: nobody has the name.
+        """Keep a user out, or let them in again; what sessions they had stay over.
+
+        Raises:
+            NotFoundError: nobody has the name.
         """
-        return self._edit(name, lambda user: msgspec.structs.replace(user, disabled=disabled))
+        return self._edit(name, lambda user: msgspec.structs.replace(user, disabled=disabled, stamp=_stamp()))
 
     def remove(self, name: str) -> None:
         """Raises:
@@ -149,9 +166,7 @@ class Users:
         with self._redis.pipeline() as pipe:
             for _ in range(MOST_TRIES):
                 pipe.watch(USERS)  # type: ignore[no-untyped-call]
-                user = self.find(name)
-                if user is None:
-                    raise _unknown(name)
+                user = self.get(name)
                 changed = change(user)
                 pipe.multi()
                 pipe.hset(USERS, user.name.casefold(), msgspec.json.encode(changed))
@@ -178,8 +193,8 @@ def _name(name: str) -> str:
 
 
 def _role(role: Role) -> Role:
-    if role not in ROLES:
-        raise InvalidFieldError(f"expected one of the roles {', '.join(ROLES)}, got {role!r}", path="role")
+    if role not in STAFF:
+        raise InvalidFieldError(f"expected one of the roles {', '.join(STAFF)}, got {role!r}", path="role")
     return role
 
 
@@ -189,6 +204,10 @@ def _password(password: str) -> str:
             f"expected a password of {SHORTEST} to {LONGEST} characters, got {len(password)}", path="password"
         )
     return unicodedata.normalize("NFKC", password)
+
+
+def _stamp() -> str:
+    return secrets.token_hex(8)
 
 
 def _refused() -> UnauthenticatedError:

@@ -13,13 +13,20 @@ from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from service.domain.edition import Editions
 from service.domain.item import decode
-from service.errors import ForbiddenError, StoppressError, TooManyError, UnauthenticatedError, UnavailableError
+from service.errors import (
+    ForbiddenError,
+    StoppressError,
+    TooLargeError,
+    TooManyError,
+    UnauthenticatedError,
+    UnavailableError,
+)
 from service.newsroom import auth
-from service.newsroom.api import in_thread, read_body, signed_in
+from service.newsroom.api import address_of, in_thread, read_body, shown, signed_in
 from service.newsroom.likeness import alike
 from service.newsroom.queue import Newsroom, now_ms
 from service.store import reach
-from service.store.accounts import Account
+from service.store.accounts import STAFF, Account
 from service.store.connect import of_edition
 from service.store.items import Wanted
 from service.store.sessions import SESSION_SECONDS, Sessions
@@ -76,11 +83,7 @@ async def board(request: Request) -> Response:
         redis = of_edition(request.state.redis, edition.code)
         connected, reaches = reach.read_all(redis, edition.code, public, now_ms())
         reached = {item_id: each for (item_id, _), each in zip(public, reaches, strict=True)}
-        rows = []
-        for record in records:
-            row = msgspec.to_builtins(record)
-            row.pop("origin", None)
-            rows.append(row | {"reach": reached.get(record.id)})
+        rows = [shown(record) | {"reach": reached.get(record.id)} for record in records]
         return {"edition": edition.code, "connected": connected, "now": now_ms(), "items": rows}
 
     return Response(msgspec.json.encode(await in_thread(read)), headers=PRIVATE, media_type="application/json")
@@ -131,9 +134,9 @@ async def start(request: Request) -> Response:
     ticket, name, password = (str(form.get(field) or "") for field in ("ticket", "name", "password"))
     work: Callable[[], str]
     if ticket:
-        work = partial(sessions.redeem, ticket, _address(request), now_ms())
+        work = partial(sessions.redeem, ticket, address_of(request), now_ms())
     else:
-        work = partial(sessions.sign_in, name, password, _address(request), now_ms())
+        work = partial(sessions.sign_in, name, password, address_of(request), now_ms())
     try:
         cookie = await _in_turn(request, work)
     except (UnauthenticatedError, TooManyError, UnavailableError) as error:
@@ -169,7 +172,7 @@ async def _editor(request: Request, cookie: str | None) -> Account:
     if cookie is None:
         raise UnauthenticatedError("expected a session of the desk, got none: sign in at /desk/sign-in")
     account = await signed_in(request, cookie)
-    auth.require(account, auth.STAFF, "the desk")
+    auth.require(account, STAFF, "the desk")
     return account
 
 
@@ -195,14 +198,8 @@ async def _in_turn(request: Request, work: Callable[[], str]) -> str:
 async def _form(request: Request) -> FormData:
     length = request.headers.get("content-length", "")
     if not length.isdigit() or int(length) > LARGEST_FORM:
-        raise ForbiddenError(f"expected a form of at most {LARGEST_FORM} bytes, got {length[:20] or 'one without end'}")
+        raise TooLargeError(f"expected a form of at most {LARGEST_FORM} bytes, got {length[:20] or 'no length'}")
     return await request.form(max_files=0, max_fields=10)
-
-
-def _address(request: Request) -> str:
-    peer = request.client.host if request.client else ""
-    address: str = request.state.gateway.door.address(peer, request.headers.get("x-forwarded-for"))
-    return address
 
 
 def _sign_in_page(ticket: str, *, name: str = "", error: StoppressError | None = None) -> Response:

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, BrowserContext, Page, expect
+from playwright.sync_api import BrowserContext, Page, Route, expect
 
 from service.store.sessions import Sessions
 from service.store.users import Users
@@ -12,14 +12,6 @@ from tests.integration.harness import DEADLINE_SECONDS, Service
 
 PATIENCE_MS = DEADLINE_SECONDS * 1000
 HOSTILE = "<img src=x onerror=alert(1)> \"quoted\" & 'so'"
-
-
-@pytest.fixture
-def context(browser: Browser) -> Iterator[BrowserContext]:
-    context = browser.new_context(viewport={"width": 1280, "height": 900}, timezone_id="Asia/Tokyo")
-    context.set_default_timeout(PATIENCE_MS)
-    yield context
-    context.close()
 
 
 @pytest.fixture
@@ -57,8 +49,8 @@ def test_the_life_of_a_line_by_the_keyboard(service: Service, context: BrowserCo
     desk.keyboard.press("Control+Enter")
     line = reader.locator("li.line", has_text="Bridge closed")
     expect(line).to_have_count(1, timeout=PATIENCE_MS)
-    expect(desk.locator("#done")).to_have_text("Published.")
-    expect(desk.locator("#headline")).to_have_value("")
+    expect(desk.locator("#done")).to_have_text("Published.", timeout=PATIENCE_MS)
+    expect(desk.locator("#headline")).to_have_value("", timeout=PATIENCE_MS)
     board = desk.locator("#items li", has_text="Bridge closed")
     expect(board.locator(".reach")).to_have_text("on 1 of 1 screens", timeout=PATIENCE_MS)
 
@@ -77,7 +69,7 @@ def test_the_life_of_a_line_by_the_keyboard(service: Service, context: BrowserCo
 
     press(desk, "Bridge closed until Monday", "kill")
     desk.keyboard.press("Enter")
-    expect(desk.locator("#ask-trouble")).to_contain_text("reason")
+    expect(desk.locator("#ask-trouble")).to_contain_text("reason", timeout=PATIENCE_MS)
     desk.keyboard.type("The source took it back")
     desk.keyboard.press("Enter")
     expect(reader.locator("li.line")).to_have_count(0, timeout=PATIENCE_MS)
@@ -90,19 +82,21 @@ def test_a_flash_asks_first_and_names_the_edition_and_the_audience(service: Serv
     compose(desk, "Ceasefire")
     desk.locator("input[name=urgency][value='1']").check()
     with service.screens(3):
-        desk.wait_for_timeout(500)
+        expect(desk.locator("#audience")).to_have_text("3 screens connected", timeout=PATIENCE_MS)
         desk.locator("#headline").focus()
         desk.keyboard.press("Control+Enter")
-        expect(desk.locator("#ask")).to_be_visible()
-        expect(desk.locator("#ask-text")).to_have_text("“Ceasefire” goes to 3 connected screens of English, now.")
+        expect(desk.locator("#ask")).to_be_visible(timeout=PATIENCE_MS)
+        expect(desk.locator("#ask-text")).to_have_text(
+            "“Ceasefire” goes to 3 connected screens of English, now.", timeout=PATIENCE_MS
+        )
         desk.keyboard.press("Escape")
         assert service.http.get("/v1/items?q=Ceasefire").json()["items"] == []
-        expect(desk.locator("#headline")).to_have_value("Ceasefire")
+        expect(desk.locator("#headline")).to_have_value("Ceasefire", timeout=PATIENCE_MS)
         desk.locator("#headline").focus()
         desk.keyboard.press("Control+Enter")
-        expect(desk.locator("#ask")).to_be_visible()
+        expect(desk.locator("#ask")).to_be_visible(timeout=PATIENCE_MS)
         desk.keyboard.press("Enter")
-        expect(desk.locator("#done")).to_have_text("Published.")
+        expect(desk.locator("#done")).to_have_text("Published.", timeout=PATIENCE_MS)
 
 
 def test_enter_alone_publishes_nothing(service: Service, desk: Page) -> None:
@@ -110,7 +104,10 @@ def test_enter_alone_publishes_nothing(service: Service, desk: Page) -> None:
     desk.keyboard.press("Enter")
     desk.locator("#speaker").focus()
     desk.keyboard.press("Enter")
-    desk.wait_for_timeout(300)
+    # What the desk sent before this would be on the board before it, too.
+    after = service.publish("Published after it")
+    expect(desk.locator(f"#items li[data-id='{after['id']}']")).to_have_count(1, timeout=PATIENCE_MS)
+    expect(desk.locator("#headline")).to_have_value("Half a thought", timeout=PATIENCE_MS)
     assert service.http.get("/v1/items?q=Half").json()["items"] == []
 
 
@@ -121,22 +118,54 @@ def test_what_was_typed_outlives_a_lost_connection_and_a_reload(
     context.set_offline(True)
     desk.keyboard.press("Control+Enter")
     expect(desk.locator("#trouble")).to_contain_text("does not answer", timeout=PATIENCE_MS)
-    expect(desk.locator("#headline")).to_have_value("Typed on the train")
+    expect(desk.locator("#headline")).to_have_value("Typed on the train", timeout=PATIENCE_MS)
     expect(desk.locator("#state[data-live=false]")).to_be_attached(timeout=PATIENCE_MS)
     context.set_offline(False)
     desk.reload()
-    expect(desk.locator("#headline")).to_have_value("Typed on the train")
+    expect(desk.locator("#headline")).to_have_value("Typed on the train", timeout=PATIENCE_MS)
     desk.locator("#headline").focus()
     desk.keyboard.press("Control+Enter")
-    expect(desk.locator("#done")).to_have_text("Published.")
+    expect(desk.locator("#done")).to_have_text("Published.", timeout=PATIENCE_MS)
     assert len(service.http.get("/v1/items?q=train").json()["items"]) == 1
+
+
+def test_a_line_whose_answer_was_lost_is_one_line_also_after_a_reload(service: Service, desk: Page) -> None:
+    def lose(route: Route) -> None:
+        route.fetch()
+        route.abort()
+
+    desk.route("**/v1/items", lose, times=1)
+    compose(desk, "Sent, but was it heard?")
+    desk.keyboard.press("Control+Enter")
+    expect(desk.locator("#trouble")).to_contain_text("does not answer", timeout=PATIENCE_MS)
+    desk.reload()
+    expect(desk.locator("#headline")).to_have_value("Sent, but was it heard?", timeout=PATIENCE_MS)
+    desk.locator("#headline").press("Control+Enter")
+    expect(desk.locator("#done")).to_have_text("Published.", timeout=PATIENCE_MS)
+    assert len(service.http.get("/v1/items?q=heard").json()["items"]) == 1
+
+
+def test_a_session_that_ends_while_somebody_writes_takes_nothing_with_it(service: Service, desk: Page) -> None:
+    compose(desk, "Written at the end of a shift")
+    for key in service.redis.scan_iter("sp:session:*"):
+        service.redis.delete(key)
+    desk.keyboard.press("Control+Enter")
+    expect(desk.locator("#trouble")).to_contain_text("Your session has ended", timeout=PATIENCE_MS)
+    ticket = Sessions(service.redis, Users(service.redis)).make_ticket()
+    desk.reload()
+    expect(desk.locator("input[name=password]")).to_be_visible(timeout=PATIENCE_MS)
+    desk.goto(f"http://127.0.0.1:{service.port}/desk/sign-in?ticket={ticket}")
+    desk.get_by_role("button", name="Sign in").press("Enter")
+    expect(desk.locator("#headline")).to_have_value("Written at the end of a shift", timeout=PATIENCE_MS)
+    desk.locator("#headline").press("Control+Enter")
+    expect(desk.locator("#done")).to_have_text("Published.", timeout=PATIENCE_MS)
 
 
 def test_markup_in_every_field_stays_text(service: Service, desk: Page) -> None:
     compose(desk, HOSTILE)
     desk.locator("#speaker").fill(HOSTILE[:60])
     desk.locator("#outlet").fill(HOSTILE[:60])
-    expect(desk.locator("#preview img")).to_have_count(0)
+    expect(desk.locator("#preview img")).to_have_count(0, timeout=PATIENCE_MS)
     desk.locator("#headline").focus()
     desk.keyboard.press("Control+Enter")
     expect(desk.locator("#items li", has_text=HOSTILE)).to_have_count(1, timeout=PATIENCE_MS)
@@ -144,21 +173,21 @@ def test_markup_in_every_field_stays_text(service: Service, desk: Page) -> None:
     desk.keyboard.type(HOSTILE)
     desk.keyboard.press("Enter")
     expect(desk.locator("#items li[data-state=killed]", has_text=HOSTILE)).to_have_count(1, timeout=PATIENCE_MS)
-    expect(desk.locator("#items img")).to_have_count(0)
+    expect(desk.locator("#items img")).to_have_count(0, timeout=PATIENCE_MS)
 
 
 def test_a_refused_line_says_why_and_stays(service: Service, desk: Page) -> None:
     compose(desk, "A story")
     desk.locator("#link").fill("javascript:alert(1)")
     desk.keyboard.press("Control+Enter")
-    expect(desk.locator("#trouble")).to_contain_text("link")
-    expect(desk.locator("#headline")).to_have_value("A story")
+    expect(desk.locator("#trouble")).to_contain_text("link", timeout=PATIENCE_MS)
+    expect(desk.locator("#headline")).to_have_value("A story", timeout=PATIENCE_MS)
 
 
 def test_a_draft_is_edited_and_published_by_the_keyboard(service: Service, desk: Page) -> None:
     compose(desk, "Roads clsoed")
     desk.locator("#draft").press("Enter")
-    expect(desk.locator("#done")).to_have_text("Saved as draft.")
+    expect(desk.locator("#done")).to_have_text("Saved as draft.", timeout=PATIENCE_MS)
     press(desk, "Roads clsoed", "edit")
     desk.keyboard.press("Control+a")
     desk.keyboard.type("Roads closed")
@@ -176,7 +205,7 @@ def test_who_was_second_is_told_and_overwrites_nothing(service: Service, desk: P
     desk.keyboard.type("Text of the second editor")
     desk.keyboard.press("Enter")
     expect(desk.locator("#ask-trouble")).to_contain_text("somebody changed it first", timeout=PATIENCE_MS)
-    expect(desk.locator("#ask-line")).to_have_value("Text of the second editor")
+    expect(desk.locator("#ask-line")).to_have_value("Text of the second editor", timeout=PATIENCE_MS)
     desk.keyboard.press("Escape")
     expect(desk.locator("#items li", has_text="Text of the other editor")).to_have_count(1, timeout=PATIENCE_MS)
 
@@ -187,12 +216,14 @@ def test_a_line_like_a_recent_one_is_shown_before_it_is_published(service: Servi
     service.act(killed["id"], "kill", note="A test")
     compose(desk, "Southern Peru hit by magnitude 6.1 earthquake")
     expect(desk.locator("#similar li")).to_have_count(1, timeout=PATIENCE_MS)
-    expect(desk.locator("#similar")).to_contain_text("Earthquake of magnitude 6.1 hits southern Peru")
+    expect(desk.locator("#similar")).to_contain_text(
+        "Earthquake of magnitude 6.1 hits southern Peru", timeout=PATIENCE_MS
+    )
     desk.keyboard.press("Control+a")
     desk.keyboard.type("Election results are due tonight")
     expect(desk.locator("#similar li")).to_have_count(0, timeout=PATIENCE_MS)
     desk.keyboard.press("Control+Enter")
-    expect(desk.locator("#done")).to_have_text("Published.")
+    expect(desk.locator("#done")).to_have_text("Published.", timeout=PATIENCE_MS)
 
 
 def test_after_a_kill_the_counter_falls_to_zero_as_two_hundred_screens_confirm(service: Service, desk: Page) -> None:
@@ -220,9 +251,9 @@ def test_after_a_kill_the_counter_falls_to_zero_as_two_hundred_screens_confirm(s
 
 def test_the_count_warns_over_a_hundred_characters(desk: Page) -> None:
     compose(desk, "é" * 100)
-    expect(desk.locator("#count")).to_have_text("100")
+    expect(desk.locator("#count")).to_have_text("100", timeout=PATIENCE_MS)
     desk.keyboard.type("x")
-    expect(desk.locator("#count")).to_have_text("101 characters: over 100")
+    expect(desk.locator("#count")).to_have_text("101 characters: over 100", timeout=PATIENCE_MS)
 
 
 def test_the_arabic_desk_writes_from_right_to_left(service: Service, desk: Page) -> None:
@@ -247,11 +278,11 @@ def test_axe_finds_nothing_that_keeps_anyone_out(service: Service, desk: Page, s
     assert problems(desk) == []
     desk.locator("#items [data-action=kill]").first.press("Enter")
     desk.keyboard.press("Enter")
-    expect(desk.locator("#ask-trouble")).to_be_visible()
+    expect(desk.locator("#ask-trouble")).to_be_visible(timeout=PATIENCE_MS)
     assert problems(desk) == []
     desk.keyboard.press("Escape")
     desk.get_by_role("button", name="Sign out").press("Enter")
-    expect(desk.locator("input[name=password]")).to_be_visible()
+    expect(desk.locator("input[name=password]")).to_be_visible(timeout=PATIENCE_MS)
     assert problems(desk) == []
     # Nothing is wider than the screen of a phone.
     assert desk.evaluate("document.documentElement.scrollWidth <= innerWidth")

@@ -6,6 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import httpx
 import pytest
+from argon2 import PasswordHasher
 
 from service.newsroom.auth import ALLOWED, CSRF_HEADER
 from service.store.accounts import Role
@@ -180,6 +181,26 @@ def test_disabling_a_user_or_changing_the_password_ends_every_session(
     assert browser.get("/desk/board?edition=en").status_code == 200
     users.set_disabled("leaver", True)
     assert browser.get("/desk/board?edition=en").status_code == 401
+    users.set_disabled("leaver", False)
+    assert browser.get("/desk/board?edition=en").status_code == 401, "whoever has the old cookie stays out"
+
+
+def test_a_hash_that_is_renewed_ends_no_session(browser: httpx.Client, users: Users) -> None:
+    users.add("old hand", "editor", PASSWORD, now_ms())
+    weak = Users(users._redis)
+    weak._hasher = PasswordHasher(time_cost=1, memory_cost=1024, parallelism=1)
+    weak.set_password("old hand", PASSWORD)
+    stamp = users.get("old hand").stamp
+    sign_in(browser, "old hand")
+    assert "m=1024" not in users.get("old hand").password
+    assert users.get("old hand").stamp == stamp
+
+
+def test_the_browsers_word_counts_where_a_proxy_changed_the_host(browser: httpx.Client) -> None:
+    csrf = csrf_of(sign_in(browser, "editor"))
+    seen = {"origin": "https://desk.example", "sec-fetch-site": "same-origin", CSRF_HEADER: csrf}
+    line = {"edition": "en", "headline": "By way of a proxy"}
+    assert browser.post("/v1/items", json=line, headers=seen).status_code == 202
 
 
 def test_a_role_that_is_taken_away_is_gone_at_once(browser: httpx.Client, users: Users) -> None:
@@ -257,4 +278,4 @@ def test_markup_in_a_name_stays_text(browser: httpx.Client, users: Users) -> Non
 
 
 def test_a_form_that_is_too_large_is_refused(browser: httpx.Client) -> None:
-    assert browser.post("/desk/sign-in", data={"name": "x" * 5000}).status_code == 403
+    assert browser.post("/desk/sign-in", data={"name": "x" * 5000}).status_code == 413

@@ -16,7 +16,10 @@ import pytest
 import redis
 
 from service.embedded import EmbeddedRedis
+from service.errors import UnauthenticatedError
 from service.settings import Settings
+from service.store.sessions import Sessions
+from service.store.users import Users
 
 ROOT = Path(__file__).parents[2]
 
@@ -318,6 +321,23 @@ def test_what_comes_next_is_told_what_runs(start: Start, tmp_path: Path) -> None
     assert said[2] == (tmp_path / "data" / "admin.key").read_text().strip()
     assert said[3] == (tmp_path / "data" / "redis.url").read_text().strip()
     assert up.process.poll() is None, "nothing ends with it"
+
+
+def test_it_prints_a_link_that_signs_one_browser_in_once(start: Start, tmp_path: Path) -> None:
+    up = start()
+    ticket = up.wait_for(r"desk +http://127\.0\.0\.1:\d+/desk/sign-in\?ticket=(\S+) \(signs you in once")[1]
+    with redis.Redis.from_url((tmp_path / "data" / "redis.url").read_text().strip()) as client:
+        sessions = Sessions(client, Users(client))
+        assert sessions.account(sessions.redeem(ticket, None, 0)).role == "chief"
+        with pytest.raises(UnauthenticatedError, match="users link"):
+            sessions.redeem(ticket, None, 0)
+
+
+def test_no_link_is_printed_where_what_is_printed_is_kept(start: Start) -> None:
+    up = start(STOPPRESS_LOG_FORMAT="json")
+    up.wait_for(r"/desk \(`.*stoppress users link` prints a link")
+    up.wait_for("watch it arrive")
+    assert "ticket=" not in up.output
 
 
 def test_a_taken_port_is_refused_with_a_free_one(start: Start, tmp_path: Path) -> None:

@@ -104,6 +104,14 @@ def test_what_will_not_do_is_one_clear_line(
     assert users.listed() == []
 
 
+@pytest.mark.parametrize("name", ["clock", "Local"])
+def test_nobody_has_a_name_by_which_the_service_itself_acts(service: Service, users: Users, name: str) -> None:
+    with pytest.raises(ConflictError, match="none of the service's own"):
+        users.add(name, "editor", PASSWORD, now_ms())
+    with pytest.raises(ConflictError, match="none of the service's own"):
+        service.add_key(name, "editor")
+
+
 def test_nobody_can_pose_as_another_by_the_case_of_a_letter(users: Users) -> None:
     users.add("Anna", "editor", PASSWORD, now_ms())
     with pytest.raises(ConflictError, match="'anna'"):

@@ -36,7 +36,7 @@ async function call(method, path, body, { version, key } = {}) {
     throw new Refusal("The service does not answer. Nothing that you typed is lost: try again.");
   }
   const answer = await response.json().catch(() => ({}));
-  if (response.status === 401) throw new Refusal("Your session has ended. Sign in in another tab, then try again here: what you typed stays.");
+  if (response.status === 401) throw new Refusal("Your session has ended. Reload the page to sign in again: what you typed stays.");
   if (!response.ok) throw new Refusal(answer.detail ? `${answer.detail}${answer.path ? ` (${answer.path})` : ""}` : `The service refused: ${response.status}`);
   return answer;
 }
@@ -53,8 +53,14 @@ function el(name, attributes = {}, ...children) {
 const lengthOf = (text) => [...text.normalize("NFC").trim()].length;
 const when = (text) => (text ? new Date(text) : null);
 
-/** One attempt's key: a line that is sent again after a lost answer is the same line, until it is changed. */
+/** One attempt's key: a line that is sent again after a lost answer is the same line, until it is changed. A reload keeps it. */
 let attempt = null;
+
+function save() {
+  const fields = [...compose.elements].filter(({ name }) => name);
+  const values = fields.map((field) => (["radio", "checkbox"].includes(field.type) ? field.checked : field.value));
+  sessionStorage.setItem(KEPT, JSON.stringify({ values, attempt }));
+}
 
 function filled() {
   const data = new FormData(compose);
@@ -111,16 +117,15 @@ function compare() {
 function keep() {
   attempt = null;
   $("done").textContent = "";
-  const fields = [...compose.elements].filter(({ name }) => name);
-  const values = fields.map((field) => (["radio", "checkbox"].includes(field.type) ? field.checked : field.value));
-  sessionStorage.setItem(KEPT, JSON.stringify(values));
+  save();
   show();
   compare();
 }
 
 function restore() {
   try {
-    const values = JSON.parse(sessionStorage.getItem(KEPT) ?? "[]");
+    const { values, attempt: before } = JSON.parse(sessionStorage.getItem(KEPT) ?? '{"values": []}');
+    attempt = before;
     [...compose.elements].filter(({ name }) => name).forEach((field, place) => {
       if (place >= values.length) return;
       if (["radio", "checkbox"].includes(field.type)) field.checked = values[place];
@@ -157,6 +162,7 @@ async function send(state) {
     }
     for (const button of compose.querySelectorAll("button")) button.disabled = true;
     attempt ??= fresh();
+    save();
     const answer = await call("POST", "/v1/items", { ...line, state }, { key: `${attempt}-${state}` });
     compose.reset();
     sessionStorage.removeItem(KEPT);
