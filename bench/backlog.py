@@ -29,6 +29,7 @@ from service.store.connect import blocking, queueing
 from service.store.items import Items
 from service.store.keys import Keys
 from service.store.outbox import Outbox, breaking_queue
+from service.store.stories import Stories
 from tests.integration.harness import KEY
 
 CHANGES = 10_000
@@ -51,7 +52,7 @@ class Desk:
         self.redis = redis
         self.queue = breaking_queue(queueing(settings, redis))
         accounts = Accounts(redis, settings.admin_key)
-        self.newsroom = Newsroom(editions, accounts, Items(redis, editions), Outbox(redis, self.queue))
+        self.newsroom = Newsroom(editions, accounts, Items(redis, editions), Outbox(redis, self.queue), Stories(redis))
 
     def accept(self) -> str:
         """Have a line accepted; returns its id."""

@@ -39,6 +39,7 @@ from service.store.connect import alike, blocking, of_edition, queueing, streami
 from service.store.items import Items
 from service.store.outbox import Outbox, breaking_queue
 from service.store.sessions import Sessions
+from service.store.stories import Stories
 from service.store.users import Users
 from service.tasks import Tasks
 from service.web.desk import MOST_SIGN_INS
@@ -83,6 +84,8 @@ def create_app(settings: Settings, *, turn_seconds: float = 1.0, sheets: Path | 
             accounts,
             Items(redis, editions, settings.wait_replicas),
             Outbox(redis, queue, settings.wait_replicas),
+            Stories(redis),
+            settings.undo_seconds,
         )
         sessions = Sessions(redis, Users(redis))
         landings = Landings()

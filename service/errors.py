@@ -84,6 +84,13 @@ class ForbiddenError(StoppressError):
     title = "Not allowed"
 
 
+class SecondPersonError(ForbiddenError):
+    """The two-person rule: it takes somebody else, or a reason."""
+
+    code = "second-person"
+    title = "A second person is needed"
+
+
 class OriginError(ForbiddenError):
     code = "origin-not-allowed"
     title = "Origin not allowed"

@@ -44,6 +44,8 @@ class Settings:
     request_seconds: float = 10.0
     trusted_addresses: tuple[Network, ...] = LOOPBACK
     drain_seconds: float = 30.0
+    # How long what is published at the desk can be taken back before it goes out, for urgency 1 to 4.
+    undo_seconds: tuple[float, float, float, float] = (0.0, 5.0, 5.0, 5.0)
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     log_format: Literal["console", "json"] = "console"
 
@@ -78,6 +80,7 @@ class Settings:
             request_seconds=_number(env, "STOPPRESS_REQUEST_SECONDS", 10.0, low=0.1, high=3600.0),
             trusted_addresses=_networks(env),
             drain_seconds=_number(env, "STOPPRESS_DRAIN_SECONDS", 30.0, low=0.0, high=3600.0),
+            undo_seconds=_undo(env),
             log_level=_choice(env, "STOPPRESS_LOG_LEVEL", "info", ("debug", "info", "warning", "error")),
             log_format=_choice(env, "STOPPRESS_LOG_FORMAT", "console", ("console", "json")),
         )
@@ -137,6 +140,24 @@ def _number(env: Mapping[str, str], name: str, default: N, *, low: N, high: N) -
         what = "a whole number" if kind is int else "a number"
         raise SettingsError(f"{name}: expected {what} from {low} to {high}, got {text!r}")
     return value
+
+
+def _undo(env: Mapping[str, str]) -> tuple[float, float, float, float]:
+    """One number is for all but flashes, which wait only where four say so."""
+    text = env.get("STOPPRESS_UNDO_SECONDS")
+    if not text:
+        return (0.0, 5.0, 5.0, 5.0)
+    try:
+        seconds = [float(part) for part in text.split(",")]
+    except ValueError:
+        seconds = []
+    if len(seconds) not in (1, 4) or not all(0.0 <= each <= 300.0 for each in seconds):
+        raise SettingsError(
+            "STOPPRESS_UNDO_SECONDS: expected a number from 0 to 300, or four for flash, bulletin, urgent and routine "
+            f"such as 0,5,5,5, got {text!r}"
+        )
+    flash, bulletin, urgent, routine = seconds if len(seconds) == 4 else [0.0, *seconds * 3]
+    return (flash, bulletin, urgent, routine)
 
 
 def _choice(env: Mapping[str, str], name: str, default: C, choices: tuple[C, ...]) -> C:

@@ -64,6 +64,8 @@ class Edition(msgspec.Struct, frozen=True, forbid_unknown_fields=True, rename="c
     size: Annotated[int, Meta(ge=1, le=100)] = 10
     log: Annotated[int, Meta(ge=100, le=1_000_000)] = 10_000
     private: bool = False
+    # The urgencies whose lines take a second person before they go on air.
+    two_person: tuple[int, ...] = ()
 
 
 class _Entry(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
@@ -77,6 +79,7 @@ class _Entry(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     size: Annotated[int, Meta(ge=1, le=100)] = 10
     log: Annotated[int, Meta(ge=100, le=1_000_000)] = 10_000
     private: bool = False
+    two_person: Annotated[list[Annotated[int, Meta(ge=1, le=4)]], Meta(max_length=4)] = []
 
 
 class _File(msgspec.Struct, forbid_unknown_fields=True):
@@ -167,6 +170,7 @@ def parse_editions(text: str | None, source: str = "the file") -> Editions:
             size=entry.size,
             log=entry.log,
             private=entry.private,
+            two_person=tuple(sorted(set(entry.two_person))),
         )
     return editions
 

@@ -36,6 +36,7 @@ Line = Annotated[str, Meta(max_length=2_000, description=f"text of 1 to {LONGEST
 Short = Annotated[str, Meta(max_length=400, description="text of 1 to 80 characters")]
 Tag = Annotated[str, Meta(max_length=400, description="a BCP 47 language tag")]
 Note = Annotated[str, Meta(max_length=500)]
+Identifier = Annotated[str, Meta(pattern=r"^[A-Za-z0-9_-]{1,64}$", description="an item's id")]
 Uri = Annotated[str, Meta(max_length=2048)]
 Terms = Annotated[list[Annotated[str, Meta(max_length=100)]], Meta(max_length=20)]
 
@@ -101,9 +102,12 @@ class Draft(msgspec.Struct, forbid_unknown_fields=True, rename="camel", kw_only=
     pinned: bool = False
     expires: str | None = None
     embargoed_until: str | None = None
+    publish_at: str | None = None
     related: Annotated[list[Related], Meta(max_length=10)] = []
     alt_ids: Annotated[list[Annotated[str, Meta(max_length=255)]], Meta(max_length=10)] = []
     note: Note | None = None
+    translation_of: Identifier | None = None
+    override: Note | None = None
 
     @classmethod
     def parse(cls, body: bytes) -> "Draft":
@@ -135,8 +139,10 @@ class Change(msgspec.Struct, forbid_unknown_fields=True, rename="camel", kw_only
     subjects: Terms | UnsetType = UNSET
     expires: str | UnsetType | None = UNSET
     embargoed_until: str | UnsetType | None = UNSET
+    publish_at: str | UnsetType | None = UNSET
     related: Annotated[list[Related], Meta(max_length=10)] | UnsetType = UNSET
     alt_ids: Annotated[list[Annotated[str, Meta(max_length=255)]], Meta(max_length=10)] | UnsetType = UNSET
+    override: Note | None = None
 
     @classmethod
     def parse(cls, body: bytes) -> "Change":
@@ -145,9 +151,16 @@ class Change(msgspec.Struct, forbid_unknown_fields=True, rename="camel", kw_only
 
 
 class Reason(msgspec.Struct, forbid_unknown_fields=True):
-    """The body of an action, if it has one: the editor's note, which never reaches a reader."""
+    """The body of an action, if it has one: the editor's note, which never reaches a reader.
+
+    `override`: why the two-person rule is passed over. `of`: the item that this one is linked to (action `link`).
+    `everywhere`: a kill takes the item's sisters in the other editions, too.
+    """
 
     note: Note | None = None
+    override: Note | None = None
+    of: Identifier | None = None
+    everywhere: bool = False
 
     @classmethod
     def parse(cls, body: bytes) -> "Reason":
@@ -248,18 +261,18 @@ def expires_ms(given: str | None, urgency: int, public_ms: int) -> int:
     return ms
 
 
-def embargo_ms(given: str | None, now_ms: int) -> int | None:
-    """When an embargoed line becomes public; None for at once.
+def later_ms(given: str | None, now_ms: int, path: str) -> int | None:
+    """When an embargoed or scheduled line becomes public; None for at once.
 
     Raises:
         InvalidFieldError: the time is over, or more than a year away.
     """
     if given is None:
         return None
-    ms = parse_ms(given, "$.embargoedUntil")
+    ms = parse_ms(given, path)
     if not now_ms < ms <= now_ms + FAR_MS:
         raise InvalidFieldError(
-            f"expected a time after now ({format_ms(now_ms)}) and within a year, got {given!r}", path="$.embargoedUntil"
+            f"expected a time after now ({format_ms(now_ms)}) and within a year, got {given!r}", path=path
         )
     return ms
 

@@ -1,6 +1,9 @@
 """Lifecycle: what may happen to an item, decided without touching anything.
 
-    draft -> submitted -> approved -> embargoed -> live -> withheld <-> live -> killed | expired
+    draft -> submitted -> approved -> (scheduled | embargoed) -> live -> withheld <-> live -> killed | expired
+
+An embargo is somebody else's condition, a schedule the newsroom's own plan. An undo hold is a schedule of a few
+seconds.
 
 `version` is 1 for the first text and rises by 1 with each change of the text or of what the public sees. `rev` rises
 with every accepted change; the store compares it, so that two decisions about one item cannot both be written.
@@ -14,26 +17,30 @@ from msgspec import UNSET
 from service.domain.edition import Edition
 from service.domain.headline import clean_line
 from service.domain.instant import format_ms, parse_ms
-from service.domain.item import Change, Correction, Draft, Item, embargo_ms, expires_ms, fields_of, new_id
+from service.domain.item import Change, Correction, Draft, Item, expires_ms, fields_of, later_ms, new_id
 from service.errors import ConflictError, InvalidFieldError, StaleError
 
-State = Literal["draft", "submitted", "approved", "embargoed", "live", "withheld", "expired", "killed"]
+State = Literal["draft", "submitted", "approved", "scheduled", "embargoed", "live", "withheld", "expired", "killed"]
 Removal = Literal["killed", "withheld", "expired"]
-ACTIONS = ("submit", "approve", "publish", "withhold", "release", "kill", "expire", "pin", "unpin")
+ACTIONS = ("submit", "approve", "publish", "stop", "withhold", "release", "kill", "expire", "pin", "unpin", "link")
+# Accepted, and public when their time comes.
+WAITING: tuple[State, ...] = ("scheduled", "embargoed")
 
 # What each action may start from. Kill is allowed from everywhere but killed: it wins over everything.
 STARTS: dict[str, tuple[State, ...]] = {
     "submit": ("draft",),
     "approve": ("submitted",),
-    "publish": ("draft", "submitted", "approved", "embargoed"),
+    "publish": ("draft", "submitted", "approved", *WAITING),
+    "stop": WAITING,
     "withhold": ("live",),
     "release": ("withheld",),
-    "kill": ("draft", "submitted", "approved", "embargoed", "live", "withheld", "expired"),
+    "kill": ("draft", "submitted", "approved", *WAITING, "live", "withheld", "expired"),
     "expire": ("live", "withheld"),
     "pin": ("live", "withheld"),
     "unpin": ("live", "withheld"),
+    "link": ("draft", "submitted", "approved", *WAITING, "live", "withheld", "expired"),
 }
-EDITABLE: tuple[State, ...] = ("draft", "submitted", "approved", "embargoed", "live", "withheld")
+EDITABLE: tuple[State, ...] = ("draft", "submitted", "approved", *WAITING, "live", "withheld")
 
 # They differ with each change, and say nothing.
 ALWAYS = ("version", "version_created")
@@ -49,6 +56,9 @@ class Record(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
     state: State
     item: Item | None
     embargoed_until: str | None = None
+    # When a scheduled line goes on air; `held`: only so that whoever published it can still take that back.
+    publish_at: str | None = None
+    held: bool = False
     # Whether an editor said when it expires; else the default counts from the moment that it is public.
     expires_given: bool = False
     # Whether a reader can have seen it: only then does a removal need announcing.
@@ -58,6 +68,13 @@ class Record(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
     changed_at: str
     changed_by: str
     note: str | None = None
+    # Who gave it its present text, handed that in, approved it and put it on air: the two-person rule compares them.
+    written_by: str | None = None
+    submitted_by: str | None = None
+    approved_by: str | None = None
+    published_by: str | None = None
+    # What it and its translations in other editions have in common: the id of the first of them.
+    story: str | None = None
     # Hash of the request that made it, so that the same one sent again is the same item.
     origin: str | None = None
     # Which version of a wire's document it is: only a later one may change it.
@@ -110,6 +127,8 @@ class Decision(msgspec.Struct, frozen=True, kw_only=True):
     record: Record
     before: Before | None = None
     fields: tuple[str, ...] = ()
+    # Why the two-person rule was passed over, if it was.
+    override: str | None = None
     history: Version
     entry: Entry | None = None
     due_ms: int | None = None
@@ -124,16 +143,24 @@ def create(
     now_ms: int,
     origin: str | None = None,
     source: tuple[int, int] | None = None,
+    story: str | None = None,
+    hold_ms: int = 0,
 ) -> Decision:
-    """Decide about a new line.
+    """Decide about a new line. With `hold_ms`, what would be live at once waits that long for a second thought.
 
     Raises:
         InvalidFieldError: a field is wrong.
     """
     fields = fields_of(edition, draft)
     now = format_ms(now_ms)
-    embargo = embargo_ms(draft.embargoed_until, now_ms)
-    public_ms = embargo or now_ms
+    embargo = later_ms(draft.embargoed_until, now_ms, "$.embargoedUntil")
+    planned = later_ms(draft.publish_at, now_ms, "$.publishAt")
+    if embargo and planned:
+        raise _both()
+    held = state == "live" and hold_ms > 0 and not embargo and not planned
+    planned = now_ms + hold_ms if held else planned
+    waits: State | None = "embargoed" if embargo else "scheduled" if planned else None
+    public_ms = embargo or planned or now_ms
     item = Item(
         id=draft.id or new_id(),
         version=1,
@@ -149,11 +176,16 @@ def create(
         edition=edition.code,
         version=1,
         rev=1,
-        state="draft" if state == "draft" else "embargoed" if embargo else "live",
+        state="draft" if state == "draft" else waits or "live",
         item=item,
         embargoed_until=format_ms(embargo) if embargo else None,
+        publish_at=format_ms(planned) if planned else None,
+        held=held,
         expires_given=draft.expires is not None,
-        public=state == "live" and not embargo,
+        public=state == "live" and waits is None,
+        written_by=by,
+        published_by=by if state == "live" else None,
+        story=story,
         created_at=now,
         created_by=by,
         changed_at=now,
@@ -185,24 +217,39 @@ def change(edition: Edition, record: Record, given: Change, *, version: int | No
     before = record.item
     now = format_ms(now_ms)
     fields = fields_of(edition, given)
-    embargo = record.embargoed_until
-    if given.embargoed_until is not UNSET:
+    embargo, planned = record.embargoed_until, record.publish_at
+    if given.embargoed_until is not UNSET or given.publish_at is not UNSET:
         if record.public:
             raise ConflictError(
-                "expected an item that is not public yet, got one that is: nothing can be embargoed now"
+                "expected an item that is not public yet, got one that is: nothing can be embargoed or scheduled now"
             )
-        until = embargo_ms(given.embargoed_until, now_ms)
-        embargo = format_ms(until) if until else None
-        fields["published_at"] = embargo or now
+        if given.embargoed_until is not UNSET:
+            until = later_ms(given.embargoed_until, now_ms, "$.embargoedUntil")
+            embargo = format_ms(until) if until else None
+        if given.publish_at is not UNSET:
+            until = later_ms(given.publish_at, now_ms, "$.publishAt")
+            planned = format_ms(until) if until else None
+        if embargo and planned:
+            raise _both()
+        fields["published_at"] = embargo or planned or now
+    due = embargo or planned
     if given.expires is not UNSET:
         urgency = fields.get("urgency", before.urgency)
-        public_ms = now_ms if embargo is None else max(now_ms, parse_ms(embargo, "embargoedUntil"))
+        public_ms = now_ms if due is None else max(now_ms, parse_ms(due, "publishAt"))
         fields["expires"] = format_ms(expires_ms(given.expires, urgency, public_ms))
     if given.change == "correct" and record.public:
         fields["correction"] = Correction(type="corrected", note=note or "", at=now)
     item = msgspec.structs.replace(before, **fields)
-    if item == before and embargo == record.embargoed_until:
+    if item == before and (embargo, planned) == (record.embargoed_until, record.publish_at):
         raise ConflictError("expected a change, got the item as it is")
+    state = record.state
+    if state in WAITING:
+        if due is None:
+            raise ConflictError("expected a new time: to go on air now, use the action publish; never mind, stop")
+        state = "embargoed" if embargo else "scheduled"
+    if second_needed(edition, record, item.urgency) and state in ("approved", *WAITING):
+        # Approved was the text before this one.
+        state = "submitted"
     item = msgspec.structs.replace(item, version=record.version + 1, version_created=now)
     expires_given = record.expires_given if given.expires is UNSET else given.expires is not None
     changed = _next(
@@ -211,17 +258,31 @@ def change(edition: Edition, record: Record, given: Change, *, version: int | No
         now=now,
         version=item.version,
         item=item,
+        state=state,
         embargoed_until=embargo,
+        publish_at=planned,
+        held=record.held and planned == record.publish_at,
         expires_given=expires_given,
+        written_by=by,
+        submitted_by=by if state == "submitted" and record.state != "submitted" else record.submitted_by,
+        approved_by=None,
         note=note,
     )
-    if record.state == "embargoed" and embargo is None:
-        raise ConflictError("expected a new time for the embargo: to go on air now, use the publish action")
     return _decided(given.change, changed, record, now_ms, announce=record.state == "live")
 
 
-def act(record: Record, action: str, *, version: int | None, by: str, now_ms: int, note: str | None = None) -> Decision:
-    """Decide about one of `ACTIONS`.
+def act(
+    record: Record,
+    action: str,
+    *,
+    version: int | None,
+    by: str,
+    now_ms: int,
+    note: str | None = None,
+    hold_ms: int = 0,
+    story: str | None = None,
+) -> Decision:
+    """Decide about one of `ACTIONS`. `hold_ms` as for `create`; `story` is what `link` links to.
 
     Raises:
         StaleError: `version` is given and not the item's.
@@ -238,10 +299,23 @@ def act(record: Record, action: str, *, version: int | None, by: str, now_ms: in
     match action:
         case "submit" | "approve":
             state: State = "submitted" if action == "submit" else "approved"
-            changed = _next(record, by=by, now=now, state=state, note=note)
+            who = {"submitted_by" if action == "submit" else "approved_by": by}
+            changed = _next(record, by=by, now=now, state=state, note=note, **who)
             return _decided(action, changed, record, now_ms, announce=False)
         case "publish":
-            return _publish(record, item, by=by, now_ms=now_ms, note=note)
+            return _publish(record, item, by=by, now_ms=now_ms, note=note, hold_ms=hold_ms)
+        case "stop":
+            # Back to where it was published from. What was planned stays to be seen; a hold is over.
+            back: State = "approved" if record.approved_by else "submitted" if record.submitted_by else "draft"
+            planned = None if record.held else record.publish_at
+            changed = _next(record, by=by, now=now, state=back, publish_at=planned, held=False, note=note)
+            return _decided(action, changed, record, now_ms, announce=False)
+        case "link":
+            if story is None or story == record.story:
+                raise ConflictError("expected an item of another story to link to, got none")
+            return _decided(
+                action, _next(record, by=by, now=now, story=story, note=note), record, now_ms, announce=False
+            )
         case "withhold":
             changed = _next(record, by=by, now=now, version=record.version + 1, state="withheld", note=note)
             return _decided(action, changed, record, now_ms, announce=True)
@@ -272,10 +346,11 @@ def expire(record: Record, *, by: str, now_ms: int, note: str | None = None) -> 
 
 
 def fall_due(record: Record, now_ms: int) -> Decision | None:
-    """Decide what the clock does to an item now: an embargo ends, or a line expires. None: nothing (any more)."""
+    """Decide what the clock does to an item now: its time comes, or is over. None: nothing (any more)."""
     if record.item is None:
         return None
-    if record.state == "embargoed" and record.embargoed_until and record.embargoed_until <= format_ms(now_ms):
+    due = _due(record)
+    if due is not None and due <= format_ms(now_ms):
         return _publish(record, record.item, by="clock", now_ms=now_ms, note=record.note)
     if record.state in ("live", "withheld") and record.item.expires <= format_ms(now_ms):
         return expire(record, by="clock", now_ms=now_ms)
@@ -292,22 +367,71 @@ def wire_of(item: Item) -> str:
     return msgspec.json.encode(item).decode()
 
 
-def _publish(record: Record, item: Item, *, by: str, now_ms: int, note: str | None) -> Decision:
+def second_needed(edition: Edition, record: Record | None, urgency: int) -> bool:
+    """Whether the two-person rule covers a text of this urgency, or one that it takes the place of."""
+    before = record.item.urgency if record is not None and record.item is not None else urgency
+    return urgency in edition.two_person or before in edition.two_person
+
+
+def _both() -> InvalidFieldError:
+    return InvalidFieldError("expected embargoedUntil or publishAt, got both", path="$.publishAt")
+
+
+def _due(record: Record) -> str | None:
+    """When a waiting item goes on air."""
+    match record.state:
+        case "embargoed":
+            return record.embargoed_until
+        case "scheduled":
+            return record.publish_at
+    return None
+
+
+def _publish(record: Record, item: Item, *, by: str, now_ms: int, note: str | None, hold_ms: int = 0) -> Decision:
     now = format_ms(now_ms)
-    embargo = record.embargoed_until
-    if record.state != "embargoed" and embargo is not None and embargo > now:
-        # Its time comes later: approved text waits for the clock.
-        waiting = _next(record, by=by, now=now, state="embargoed", note=note)
-        return _decided("publish", waiting, record, now_ms, announce=False)
+    if record.state not in WAITING:
+        embargo, planned = (
+            at if at is not None and at > now else None for at in (record.embargoed_until, record.publish_at)
+        )
+        held = not embargo and not planned and hold_ms > 0
+        if held:
+            planned = format_ms(now_ms + hold_ms)
+        if embargo or planned:
+            # Its time comes later: approved text waits for the clock.
+            waiting = _next(
+                record,
+                by=by,
+                now=now,
+                state="embargoed" if embargo else "scheduled",
+                embargoed_until=embargo,
+                publish_at=planned,
+                held=held,
+                published_by=by,
+                note=note,
+            )
+            return _decided("publish", waiting, record, now_ms, announce=False)
     # The clock may be a little late; the line says the time it was promised for.
-    published = embargo if embargo is not None and by == "clock" else now
+    due = _due(record)
+    published = due if due is not None and by == "clock" else now
     expires = item.expires
     if not record.expires_given:
         expires = format_ms(expires_ms(None, item.urgency, parse_ms(published, "publishedAt")))
     if expires <= now:
         expires = format_ms(expires_ms(None, item.urgency, now_ms))
     item = msgspec.structs.replace(item, published_at=published, expires=expires)
-    changed = _next(record, by=by, now=now, state="live", item=item, embargoed_until=None, public=True, note=note)
+    changed = _next(
+        record,
+        by=by,
+        now=now,
+        state="live",
+        item=item,
+        embargoed_until=None,
+        publish_at=None,
+        held=False,
+        published_by=record.published_by if by == "clock" else by,
+        public=True,
+        note=note,
+    )
     return _decided("publish", changed, record, now_ms, announce=True)
 
 
@@ -365,8 +489,8 @@ def _differing(before: Item | None, after: Item | None) -> tuple[str, ...]:
 
 
 def _due_ms(record: Record) -> int | None:
-    if record.state == "embargoed" and record.embargoed_until:
-        return parse_ms(record.embargoed_until, "embargoedUntil")
+    if (due := _due(record)) is not None:
+        return parse_ms(due, "publishAt")
     if record.state in ("live", "withheld") and record.item is not None:
         return parse_ms(record.item.expires, "expires")
     return None

@@ -53,6 +53,7 @@ STATES: tuple[State, ...] = (
     "draft",
     "submitted",
     "approved",
+    "scheduled",
     "embargoed",
     "live",
     "withheld",
@@ -102,10 +103,13 @@ async def act_on_item(request: Request) -> Response:
         raise NotFoundError(f"expected one of the actions {', '.join(ACTIONS)}, got {action[:40]!r}")
     call, body = await read_call(request)
     version = _if_match(request)
-    note = Reason.parse(body).note
+    given = Reason.parse(body)
     newsroom: Newsroom = request.state.newsroom
     with request.state.landings.expect(item_id) as landing:
-        accepted = await accept(request, action, partial(newsroom.act, call, item_id, action, note, version))
+        accepted = await accept(request, action, partial(newsroom.act, call, item_id, action, given, version))
+        if given.everywhere and action == "kill":
+            killed = await in_thread(partial(newsroom.kill_sisters, call, item_id, given))
+            return await answer(request, accepted, landing, [], sisters=killed)
         return await answer(request, accepted, landing, [])
 
 
@@ -125,6 +129,7 @@ async def get_item(request: Request) -> Response:
             "versions": newsroom.items.history(record),
             "audit": of_item(redis, record),
             "reach": reach,
+            "sisters": newsroom.sisters([record])[0],
         }
 
     record, document = await in_thread(read)
@@ -255,12 +260,20 @@ async def accept(request: Request, action: str, work: Callable[[], Accepted]) ->
     return accepted
 
 
-async def answer(request: Request, accepted: Accepted, landing: Landing, warnings: list[str]) -> Response:
+async def answer(
+    request: Request,
+    accepted: Accepted,
+    landing: Landing,
+    warnings: list[str],
+    sisters: list[dict[str, object]] | None = None,
+) -> Response:
     """Say what was accepted: 202, or 201 once it is in the log where the caller prefers to wait."""
     document: dict[str, object] = {"id": accepted.id, "version": accepted.version, "state": accepted.state}
     headers = {"etag": f'"{accepted.version}"', "location": f"/v1/items/{accepted.id}"}
     if warnings:
         document["warnings"] = warnings
+    if sisters is not None:
+        document["sisters"] = sisters
     seconds = _prefer_wait(request)
     if seconds and accepted.public:
         # What was accepted before may have been in the log long before we began to listen.

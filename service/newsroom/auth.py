@@ -20,12 +20,14 @@ ALLOWED: dict[str, tuple[Role, ...]] = {
     "submit": STAFF,
     "approve": ("chief",),
     "publish": PUBLISHERS,
+    "stop": PUBLISHERS,
     "withhold": PUBLISHERS,
     "release": PUBLISHERS,
     "kill": ("chief",),
     "expire": PUBLISHERS,
     "pin": PUBLISHERS,
     "unpin": PUBLISHERS,
+    "link": STAFF,
 }
 # A contributor writes drafts and hands them in; what is approved or public is not theirs to change.
 CONTRIBUTORS_OWN: tuple[State, ...] = ("draft", "submitted")

@@ -7,6 +7,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from service.domain import lifecycle
+from service.domain.approval import require_second
 from service.domain.edition import Edition
 from service.domain.item import Change
 from service.domain.lifecycle import Decision, Record
@@ -50,10 +51,13 @@ def _ingest(newsroom: Newsroom, account: Account, call: Call, wire: Wire, chosen
     auth.require_edition(account, edition.code)
     if record is None:
         newsroom.items.claim(wire.id, edition.code)
+        draft = wire.draft(edition) if wire.status != "canceled" else wire.tombstone(edition)
         live = (account.trusted or account.role != "ingest") and wire.status == "usable"
+        # Where it takes two people, a wire is none of them: its line is a draft for both.
+        live = live and draft.urgency not in edition.two_person
         decision = lifecycle.create(
             edition,
-            wire.draft(edition) if wire.status != "canceled" else wire.tombstone(edition),
+            draft,
             state="live" if live else "draft",
             by=account.name,
             now_ms=now_ms(),
@@ -93,7 +97,7 @@ def _decide(edition: Edition, record: Record, wire: Wire, account: Account) -> I
     )
     try:
         decided = lifecycle.change(edition, record, change, version=None, by=account.name, now_ms=moment)
-        decided = lifecycle.sourced(decided, wire.order)
+        decided = lifecycle.sourced(require_second(edition, record, decided, None), wire.order)
         record = decided.record
         yield decided
     except ConflictError:

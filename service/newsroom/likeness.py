@@ -10,7 +10,7 @@ from service.domain.lifecycle import Record, State
 ALIKE = 75
 MOST = 3
 # What readers have seen or may soon see; a draft that is like another is nobody's harm.
-COUNTED: tuple[State, ...] = ("submitted", "approved", "embargoed", "live", "withheld")
+COUNTED: tuple[State, ...] = ("submitted", "approved", "scheduled", "embargoed", "live", "withheld")
 
 
 def alike(headline: str, records: Iterable[Record]) -> list[tuple[Record, int]]:

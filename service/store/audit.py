@@ -45,6 +45,8 @@ class AuditEntry(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
     note: str | None = None
     before: Before | None = None
     fields: tuple[str, ...] = ()
+    # Why the two-person rule was passed over, if it was.
+    override: str | None = None
 
     @classmethod
     def of(cls, decision: Decision, address: str | None) -> Self:
@@ -62,6 +64,7 @@ class AuditEntry(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
             note=None if decision.action in WITH_TEXT else record.note,
             before=decision.before,
             fields=decision.fields,
+            override=decision.override,
         )
 
 

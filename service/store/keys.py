@@ -12,6 +12,8 @@ API_KEYS = "sp:keys"
 CLOCK_LEASE = "sp:clock"
 DESK_SECRET = "sp:secret"  # noqa: S105 - the name of one
 USERS = "sp:users"
+# All stories share a slot: the board asks for many at once.
+STORIES = "sp:{story}"
 
 
 def claim(item_id: str) -> str:
@@ -64,6 +66,11 @@ class Keys(NamedTuple):
 def idempotency(edition: str, digest: str) -> str:
     """Where the answer to a request with an Idempotency-Key is kept for a day."""
     return f"sp:{{{edition}}}:idem:{digest}"
+
+
+def story(name: str) -> str:
+    """The hash edition -> id of the items that say the same; its name is the id of the first of them."""
+    return f"{STORIES}:{name}"
 
 
 def session(digest: str) -> str:

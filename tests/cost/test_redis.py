@@ -27,6 +27,7 @@ from service.store.connect import blocking
 from service.store.items import Items
 from service.store.keys import Keys
 from service.store.outbox import BREAKING, Accepted, Outbox, breaking_queue
+from service.store.stories import Stories
 from tests.cost.budgets import check
 from workers import context as context_module
 from workers.__main__ import BreakingWorker
@@ -53,7 +54,7 @@ class Desk:
         editions = parse_editions(settings.read_editions(), "")
         accounts = Accounts(redis, None)
         outbox = Outbox(redis, breaking_queue(redis))  # type: ignore[arg-type]
-        self.newsroom = Newsroom(editions, accounts, Items(redis, editions), outbox)
+        self.newsroom = Newsroom(editions, accounts, Items(redis, editions), outbox, Stories(redis))
         # A key that is looked up; that of the environment is not.
         self.call = Call(accounts.add("chief", "chief", 0))
         self.waiting = Keys.of("en").outbox

@@ -21,13 +21,17 @@ from websockets.sync.client import ClientConnection, connect
 from websockets.typing import Origin, Subprotocol
 
 from service.embedded import EmbeddedRedis
+from service.newsroom.auth import COOKIE, CSRF_HEADER
 from service.settings import Settings
 from service.store.accounts import Accounts, Role
 from service.store.connect import blocking
+from service.store.sessions import Sessions
+from service.store.users import Users
 
 T = TypeVar("T")
 
 KEY = "sp_integration_admin"
+PASSWORD = "correct horse battery"
 COMMAND = str(Path(sys.executable).with_name("stoppress"))
 # Long enough for a machine that does ten other things; a test that waits this long has failed.
 DEADLINE_SECONDS = 30.0
@@ -161,6 +165,7 @@ class Service:
             "admin_key": KEY,
             "web_processes": "1",
             "drain_seconds": "0",
+            "undo_seconds": "0",
             "log_format": "json",
         }
         given |= self.settings | more
@@ -244,6 +249,16 @@ class Service:
         """Make an API key without the command line, which takes its time, and return its header."""
         key = Accounts(self.redis, None).add(name, role, now_ms(), trusted=trusted, editions=editions)
         return {"authorization": f"Bearer {key}"}
+
+    def at_desk(self, name: str, role: Role, *, editions: tuple[str, ...] = ()) -> httpx.Client:
+        """The browser of a user who is signed in, as far as HTTP goes; its page's proof goes along."""
+        users = Users(self.redis)
+        if users.find(name) is None:
+            users.add(name, role, PASSWORD, now_ms(), editions=editions)
+        sessions = Sessions(self.redis, users)
+        cookie = sessions.sign_in(name, PASSWORD, None, now_ms())
+        headers = {"cookie": f"{COOKIE}={cookie}", CSRF_HEADER: sessions.csrf(cookie)}
+        return httpx.Client(base_url=self.http.base_url, headers=headers, timeout=DEADLINE_SECONDS, trust_env=False)
 
     def stored(self) -> dict[bytes, object]:
         """All that Redis holds, by its keys."""

@@ -180,6 +180,8 @@ MAY = {
     "submit": ("contributor", "editor", "chief"),
     "approve": ("chief",),
     "publish": ("editor", "chief"),
+    "stop": ("editor", "chief"),
+    "link": ("contributor", "editor", "chief"),
     "withhold": ("editor", "chief"),
     "release": ("editor", "chief"),
     "kill": ("chief",),
@@ -199,8 +201,8 @@ def test_each_action_is_for_its_roles_alone(service: Service, keys: dict[str, He
         assert f"Zora-{role} is {role}" in problem["detail"]
         assert read(service, item_id)["rev"] == 1
     else:
-        # Allowed to try; whether a draft can be pinned is another matter.
-        assert answer.status_code == (202 if "draft" in STARTS[action] else 409)
+        # Allowed to try; whether a draft can be pinned, or linked to nothing, is another matter.
+        assert answer.status_code == (422 if action == "link" else 202 if "draft" in STARTS[action] else 409)
 
 
 def test_a_contributor_changes_drafts_but_not_what_is_approved_or_on_air(
@@ -420,8 +422,9 @@ def put_into(service: Service, state: State) -> str:
             for action in ("submit", "approve")[: ("draft", "submitted", "approved").index(state)]:
                 assert service.act(item_id, action).status_code == 202
             return item_id
-        case "embargoed":
-            answer = post(service, {"embargoedUntil": format_ms(now_ms() + HOUR_MS)})
+        case "embargoed" | "scheduled":
+            name = "embargoedUntil" if state == "embargoed" else "publishAt"
+            answer = post(service, {name: format_ms(now_ms() + HOUR_MS)})
             assert answer.status_code == 202
             return str(answer.json()["id"])
         case _:

@@ -19,9 +19,9 @@ from service.domain.item import (
     Item,
     Reason,
     Related,
-    embargo_ms,
     expires_ms,
     fields_of,
+    later_ms,
     new_id,
 )
 from service.domain.lifecycle import wire_of
@@ -237,22 +237,22 @@ def test_a_line_expires_by_its_urgency(urgency: int, public_ms: int) -> None:
 
 
 @given(st.integers(-10, 10) | st.integers(FAR_MS - 10, FAR_MS + 10))
-def test_a_line_expires_after_it_is_public_and_within_a_year(later_ms: int) -> None:
-    given_time = format_ms(NOW_MS + later_ms)
-    if 0 < later_ms <= FAR_MS:
-        assert expires_ms(given_time, 1, NOW_MS) == NOW_MS + later_ms
-        assert embargo_ms(given_time, NOW_MS) == NOW_MS + later_ms
+def test_a_line_expires_after_it_is_public_and_within_a_year(ms: int) -> None:
+    given_time = format_ms(NOW_MS + ms)
+    if 0 < ms <= FAR_MS:
+        assert expires_ms(given_time, 1, NOW_MS) == NOW_MS + ms
+        assert later_ms(given_time, NOW_MS, "$.embargoedUntil") == NOW_MS + ms
         return
     with pytest.raises(InvalidFieldError) as refusal:
         expires_ms(given_time, 1, NOW_MS)
     assert refusal.value.path == "$.expires"
     with pytest.raises(InvalidFieldError) as refusal:
-        embargo_ms(given_time, NOW_MS)
+        later_ms(given_time, NOW_MS, "$.embargoedUntil")
     assert refusal.value.path == "$.embargoedUntil"
 
 
 def test_no_embargo_is_at_once() -> None:
-    assert embargo_ms(None, NOW_MS) is None
+    assert later_ms(None, NOW_MS, "$.embargoedUntil") is None
 
 
 def test_ids_are_ulids_that_rise() -> None:

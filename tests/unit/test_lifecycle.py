@@ -32,10 +32,12 @@ LATER_MS = NOW_MS + 60_000
 
 # Where each action leads; `publish` of a draft whose embargo is not over leads to `embargoed` instead.
 ENDS = {"submit": "submitted", "approve": "approved", "publish": "live", "withhold": "withheld", "release": "live"}
-ENDS |= {"kill": "killed", "expire": "expired"}
+ENDS |= {"kill": "killed", "expire": "expired", "stop": "draft"}
 
 
 def _act(item: Record, action: str, now_ms: int = LATER_MS, **given: Any) -> Decision:
+    if action == "link":
+        given.setdefault("story", "another")
     return act(item, action, version=given.pop("version", None), by="ann", now_ms=now_ms, **given)
 
 
@@ -76,7 +78,8 @@ def test_a_killed_item_takes_no_further_action(action: str) -> None:
 @pytest.mark.parametrize("state", STATES)
 def test_text_changes_while_the_life_is_not_over(state: State) -> None:
     # What is embargoed says until when; without it there is nothing to keep.
-    before = msgspec.structs.replace(record(state), embargoed_until=format_ms(NOW_MS + HOUR_MS))
+    when = "publish_at" if state == "scheduled" else "embargoed_until"
+    before = msgspec.structs.replace(record(state), **{when: format_ms(NOW_MS + HOUR_MS)})
     if state not in EDITABLE:
         with pytest.raises(ConflictError, match="not over"):
             _change(before, headline="New")
@@ -89,7 +92,7 @@ def test_text_changes_while_the_life_is_not_over(state: State) -> None:
     assert (decision.entry is not None) == (state == "live")
 
 
-ENTRIES = {("publish", "draft"), ("publish", "submitted"), ("publish", "approved"), ("publish", "embargoed")}
+ENTRIES = {("publish", state) for state in ("draft", "submitted", "approved", "scheduled", "embargoed")}
 ENTRIES |= {("withhold", "live"), ("release", "withheld"), ("expire", "live"), ("pin", "live"), ("unpin", "live")}
 ENTRIES |= {("kill", state) for state in ("live", "withheld", "expired")}
 
@@ -228,7 +231,7 @@ def test_an_embargo_can_be_moved_but_not_dropped_nor_laid_on_what_is_public() ->
     assert moved.due_ms == NOW_MS + 2 * HOUR_MS
     assert moved.record.item is not None
     assert moved.record.item.published_at == format_ms(NOW_MS + 2 * HOUR_MS)
-    with pytest.raises(ConflictError, match="publish action"):
+    with pytest.raises(ConflictError, match="action publish"):
         _change(made, embargoedUntil=None)
     with pytest.raises(ConflictError, match="not public yet"):
         _change(record("live"), embargoedUntil=format_ms(NOW_MS + HOUR_MS))
@@ -387,3 +390,63 @@ def test_a_decision_says_what_it_was_made_on_by_names_alone() -> None:
     assert (killed.before, killed.fields) == (Before(live.version, "live"), ())
     new = _create()
     assert (new.before, new.fields) == (None, ())
+
+
+def test_a_schedule_waits_for_its_moment_and_says_when_it_was_planned_for() -> None:
+    made = _create(publishAt=format_ms(NOW_MS + HOUR_MS))
+    assert (made.record.state, made.due_ms, made.entry) == ("scheduled", NOW_MS + HOUR_MS, None)
+    assert fall_due(made.record, NOW_MS + HOUR_MS - 1) is None
+    out = fall_due(made.record, NOW_MS + HOUR_MS + 7)
+    assert out is not None
+    assert out.record.item is not None
+    assert (out.record.state, out.record.item.published_at) == ("live", format_ms(NOW_MS + HOUR_MS))
+    assert out.record.published_by == "ann"
+    assert out.record.item.expires == format_ms(NOW_MS + HOUR_MS + EXPIRES_AFTER_MS[3])
+
+
+def test_an_embargo_and_a_schedule_exclude_each_other() -> None:
+    times = {"embargoedUntil": format_ms(NOW_MS + HOUR_MS), "publishAt": format_ms(NOW_MS + HOUR_MS)}
+    with pytest.raises(InvalidFieldError, match="got both") as refusal:
+        _create(**times)
+    assert refusal.value.path == "$.publishAt"
+    planned = _create(publishAt=format_ms(NOW_MS + HOUR_MS)).record
+    with pytest.raises(InvalidFieldError, match="got both"):
+        _change(planned, embargoedUntil=format_ms(NOW_MS + HOUR_MS))
+    embargoed = _change(planned, embargoedUntil=format_ms(NOW_MS + HOUR_MS), publishAt=None)
+    assert (embargoed.record.state, embargoed.due_ms) == ("embargoed", NOW_MS + HOUR_MS)
+
+
+def test_a_hold_is_a_schedule_of_a_few_seconds_that_stop_takes_back() -> None:
+    held = create(EN, draft(), state="live", by="ann", now_ms=NOW_MS, hold_ms=5_000)
+    assert (held.record.state, held.record.held, held.due_ms) == ("scheduled", True, NOW_MS + 5_000)
+    assert not held.record.public
+    stopped = _act(held.record, "stop", NOW_MS + 1_000)
+    assert (stopped.record.state, stopped.record.held, stopped.record.publish_at) == ("draft", False, None)
+    assert (stopped.due_ms, stopped.entry) == (None, None)
+    now = _act(held.record, "publish", NOW_MS + 1_000, hold_ms=5_000)
+    assert (now.record.state, now.record.held, now.record.public) == ("live", False, True)
+
+
+def test_a_hold_never_holds_what_waits_for_a_time_anyway() -> None:
+    for when in ("publishAt", "embargoedUntil"):
+        fields = draft(**{when: format_ms(NOW_MS + HOUR_MS)})
+        made = create(EN, fields, state="live", by="ann", now_ms=NOW_MS, hold_ms=5_000)
+        assert (made.record.held, made.due_ms) == (False, NOW_MS + HOUR_MS)
+
+
+@pytest.mark.parametrize(
+    ("steps", "back"), [((), "draft"), (("submit",), "submitted"), (("submit", "approve"), "approved")]
+)
+def test_what_is_stopped_goes_back_to_where_it_was_published_from(steps: tuple[str, ...], back: str) -> None:
+    line = _create("draft", publishAt=format_ms(NOW_MS + HOUR_MS)).record
+    for step in (*steps, "publish", "stop"):
+        line = _act(line, step).record
+    assert line.state == back
+    assert line.publish_at == format_ms(NOW_MS + HOUR_MS), "what was planned stays to be seen"
+
+
+def test_a_link_changes_nothing_that_readers_see() -> None:
+    linked = _act(record("live"), "link", story="first")
+    assert (linked.record.story, linked.record.version, linked.entry) == ("first", 1, None)
+    with pytest.raises(ConflictError, match="another story"):
+        _act(linked.record, "link", story="first")
