@@ -33,7 +33,7 @@ from service.newsroom.landings import Landings
 from service.newsroom.queue import Newsroom
 from service.routes import routes
 from service.settings import Settings
-from service.store import reach
+from service.store import hops, reach
 from service.store.accounts import Accounts
 from service.store.connect import alike, blocking, of_edition, queueing, streaming
 from service.store.items import Items
@@ -127,8 +127,13 @@ def create_app(settings: Settings, *, turn_seconds: float = 1.0, sheets: Path | 
                     if news:
                         await reach.write(of_edition(side, group[0]), process, news)
                     told |= news
+                    for code in group:
+                        if ways := hub.audiences[code].shown.news():
+                            await hops.write(of_edition(side, code), code, process, ways)
                 except (RedisError, OSError) as error:
                     log.debug("reach not written", error=str(error))
+                    for code in group:
+                        hub.audiences[code].shown.untold()
 
         # Never a Cluster: `queueing` refused that.
         asked = cast(AsyncRedis, streaming(settings.queue_url) if settings.queue_url else side)

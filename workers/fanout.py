@@ -20,8 +20,8 @@ def release(context: Context, code: str) -> int:
         log.warning("edition is not configured here", edition=code)
         return 0
     job = get_current_job()
-    queued_ms = job.enqueued_at.timestamp() * 1000 if job is not None and job.enqueued_at is not None else None
-    appended = store.append(of_edition(context.redis, code), edition)
+    queued_ms = round(job.enqueued_at.timestamp() * 1000) if job is not None and job.enqueued_at is not None else None
+    appended = store.append(of_edition(context.redis, code), edition, queued_ms)
     now_ms = time.time_ns() // 1_000_000
     for change in appended:
         log.info(
@@ -31,7 +31,7 @@ def release(context: Context, code: str) -> int:
             version=change.version,
             seq=change.seq,
             # When the wake-up that did it was queued. One that was under way already cost nothing.
-            queued_ms=None if queued_ms is None else max(0, round(queued_ms) - change.accepted_ms),
+            queued_ms=None if queued_ms is None else max(0, queued_ms - change.accepted_ms),
             waited_ms=now_ms - change.accepted_ms,
         )
     return len(appended)

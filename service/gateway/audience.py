@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from service.domain.frames import websocket
 from service.domain.selection import Selection
 from service.domain.ticker import Past, Ticker
+from service.gateway.shown import Shown
 from service.gateway.trail import Heard
 
 if TYPE_CHECKING:
@@ -94,6 +95,8 @@ class Audience:
         self.delivery: Delivery | None = None
         # Each pending change's way so far, by seq.
         self.heard: dict[int, Heard] = {}
+        # When readers confirmed the latest changes.
+        self.shown = Shown()
         self.restarted = False
         self.passed = -1
         # Since when the service hears no news of this edition; None while it does.

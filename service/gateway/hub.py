@@ -77,6 +77,8 @@ class Hub:
         """Take in a change, accepted at `accepted_ms` as far as is known; the next pass delivers it."""
         audience = self.audiences[ticker.edition.code]
         audience.heard[past.seq] = Heard(accepted_ms, time.time() * 1000)
+        if accepted_ms is not None:
+            audience.shown.begin(past, accepted_ms)
         change = past.change
         if isinstance(change, Removed) and change.reason == "killed":
             # Whoever the text was not written to yet does not get it any more.
@@ -95,6 +97,7 @@ class Hub:
         audience = self.audiences[ticker.edition.code]
         audience.pending.clear()
         audience.heard.clear()
+        audience.shown.restart()
         audience.restarted = True
         audience.passed = -1
         for reader in audience.early | audience.lagging:
@@ -201,14 +204,16 @@ class Hub:
             reader.lagging = False
             self._enrol(reader)
 
-    def acked(self, reader: Reader, epoch: str, seq: int) -> None:
-        """Count a reader's confirmation that it shows everything up to `seq`."""
+    def acked(self, reader: Reader, epoch: str, seq: int, held_ms: int = 0) -> None:
+        """Count a reader's confirmation that it shows everything up to `seq`, sent `held_ms` later than it could."""
         ticker = reader.audience.ticker
         if epoch != ticker.epoch or not reader.acked < seq <= ticker.seq or reader.gone:
             return
         group = reader.group
         if reader.acked >= 0:
             self._unack(group, reader.acked)
+            # A first ack is of the snapshot, whose lines the reader came too late to be waited for with.
+            reader.audience.shown.confirmed(reader.acked, seq, held_ms)
         group.acked[seq] += 1
         reader.acked = seq
 

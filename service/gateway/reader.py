@@ -164,7 +164,7 @@ class Reader(asyncio.Protocol):
         except MalformedError as error:
             self.close(Close.MISUSE, error.detail)
             return
-        self.hub.acked(self, epoch, seq)
+        self.hub.acked(self, epoch, seq, ack.held)
 
     def floods(self) -> bool:
         """Count a frame; close the socket and say so if it is one more than a reader has any use for."""

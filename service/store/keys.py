@@ -39,6 +39,7 @@ class Keys(NamedTuple):
     due       zset  id by the time (ms) at which the clock must look at it
     audit     stream  who did what: fields entry (JSON), n (its place in the chain, from 1), link
     reach     hash  web process -> its readers and what they have confirmed (JSON)
+    hops      hash  "<id>:<version>" -> "<seq> <accepted ms> <queued ms or -> <in the log ms>" of each public change
     """
 
     items: str
@@ -53,6 +54,7 @@ class Keys(NamedTuple):
     due: str
     audit: str
     reach: str
+    hops: str
     # Channels: the news itself, and the clock's alarm.
     news: str
     alarm: str
@@ -71,6 +73,11 @@ def idempotency(edition: str, digest: str) -> str:
 def story(name: str) -> str:
     """The hash edition -> id of the items that say the same; its name is the id of the first of them."""
     return f"{STORIES}:{name}"
+
+
+def shown(edition: str, item_id: str) -> str:
+    """The hash "<version> <web process>" -> when its readers showed it (JSON)."""
+    return f"sp:{{{edition}}}:shown:{item_id}"
 
 
 def session(digest: str) -> str:

@@ -58,13 +58,17 @@ class State(NamedTuple):
     canary_ms: int | None = None
 
 
-def append(redis: Redis, edition: Edition) -> list[Appended]:
-    """Empty the edition's outbox into its log, in order, and publish each change."""
+def append(redis: Redis, edition: Edition, queued_ms: int | None = None) -> list[Appended]:
+    """Empty the edition's outbox into its log, in order, and publish each change.
+
+    `queued_ms` is when the wake-up that this is was queued.
+    """
     keys = Keys.of(edition.code)
-    names = [keys.outbox, keys.log, keys.meta, keys.live, keys.places]
+    names = [keys.outbox, keys.log, keys.meta, keys.live, keys.places, keys.hops]
+    queued = "-" if queued_ms is None else queued_ms
     appended: list[Appended] = []
     while True:
-        waiting, *rows = append_script.run(redis, names, [STEP, edition.log, *_words(redis, keys.news)])
+        waiting, *rows = append_script.run(redis, names, [STEP, edition.log, *_words(redis, keys.news), queued])
         for row in rows:
             seq, version, accepted_ms, item_id = row.decode().split(" ", 3)
             appended.append(Appended(int(seq), int(version), int(accepted_ms), item_id))

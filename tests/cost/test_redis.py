@@ -18,7 +18,7 @@ from rq import Queue
 from rq.serializers import JSONSerializer
 
 from service.domain.edition import parse_editions
-from service.domain.item import Change, Draft
+from service.domain.item import Change, Draft, Reason
 from service.embedded import EmbeddedRedis
 from service.newsroom.queue import Call, Newsroom
 from service.settings import Settings
@@ -151,4 +151,4 @@ def test_a_correction(desk: Desk) -> None:
 def test_a_kill(desk: Desk) -> None:
     made = publish(desk)
     desk.release()
-    counted(desk, "a kill: Redis", lambda: desk.newsroom.act(desk.call, made.id, "kill", "Not so", None))
+    counted(desk, "a kill: Redis", lambda: desk.newsroom.act(desk.call, made.id, "kill", Reason(note="Not so"), None))
