@@ -21,6 +21,7 @@ from starlette.middleware import Middleware
 
 from service import logs
 from service.domain.edition import parse_editions
+from service.domain.selection import EVERYTHING
 from service.domain.ticker import Ticker
 from service.gateway.arrivals import Arrivals
 from service.gateway.door import Door
@@ -29,6 +30,7 @@ from service.gateway.feed import Feed, Feeds
 from service.gateway.hub import Hub
 from service.gateway.replay import Replay
 from service.newsroom.auth import admit_reader
+from service.newsroom.board import Boards
 from service.newsroom.landings import Landings
 from service.newsroom.queue import Newsroom
 from service.routes import routes
@@ -135,6 +137,7 @@ def create_app(settings: Settings, *, turn_seconds: float = 1.0, sheets: Path | 
                     for code in group:
                         hub.audiences[code].shown.untold()
 
+        boards = Boards(redis, side, newsroom, queue, lambda code: tickers[code].shown(EVERYTHING))
         # Never a Cluster: `queueing` refused that.
         asked = cast(AsyncRedis, streaming(settings.queue_url) if settings.queue_url else side)
         loops = {
@@ -144,6 +147,7 @@ def create_app(settings: Settings, *, turn_seconds: float = 1.0, sheets: Path | 
             "reach": tell_reach,
             "trail": hub.trail.run,
             "arrivals": arrivals.run,
+            **boards.loops(),
         }
         tasks = Tasks(loops)
         watch = Watch(side, asked, list(editions), feed=feed, hub=hub, tasks=tasks.alive)
@@ -158,6 +162,7 @@ def create_app(settings: Settings, *, turn_seconds: float = 1.0, sheets: Path | 
                     "sessions": sessions,
                     "sign_ins": asyncio.Semaphore(MOST_SIGN_INS),
                     "landings": landings,
+                    "boards": boards,
                     "gateway": gateway,
                     "redis": redis,
                     "readers_key": readers_key,

@@ -1,21 +1,19 @@
 """Routes: every address of the service, readable as documentation."""
 
-from importlib.resources import files
-
 from starlette.routing import BaseRoute, Mount, Route, WebSocketRoute
-from starlette.staticfiles import StaticFiles
 
 from service.gateway import snapshot
 from service.gateway.socket import socket
 from service.newsroom import api, ingest
-from service.web import desk, home, ops
+from service.web import desk, home, live, ops
+from service.web.assets import Assets
 
 
 def routes() -> list[BaseRoute]:
     """The URL table."""
     return [
         Route("/", home.home),
-        Mount("/static", StaticFiles(directory=str(files("service.web") / "static"))),
+        Mount("/static", Assets()),
         # Readers.
         Route("/v1/editions", snapshot.editions),
         Route("/v1/editions/{edition}/ticker", snapshot.ticker),
@@ -30,7 +28,10 @@ def routes() -> list[BaseRoute]:
         Route("/v1/ingest/ninjs", ingest.ninjs, methods=["POST"]),
         # The desk.
         Route("/desk", desk.home),
-        Route("/desk/board", desk.board),
+        Route("/desk/board", live.board),
+        Route("/desk/stream", live.stream),
+        Route("/desk/open", live.opened, methods=["POST"]),
+        Route("/desk/jobs/{id}/retry", live.retry, methods=["POST"]),
         Route("/desk/similar", desk.similar, methods=["POST"]),
         Route("/desk/sign-in", desk.sign_in),
         Route("/desk/sign-in", desk.start, methods=["POST"]),

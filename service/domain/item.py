@@ -85,12 +85,13 @@ class Item(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
 
 
 class Draft(msgspec.Struct, forbid_unknown_fields=True, rename="camel", kw_only=True):
-    """The body of `POST /v1/items`: a new line. `state` says whether it goes on air (`live`) or waits (`draft`)."""
+    """The body of `POST /v1/items`: a new line. `state` says whether it goes on air (`live`), is handed in for approval
+    (`submitted`) or waits (`draft`)."""
 
     edition: str
     headline: Line
     id: str | None = None
-    state: Literal["draft", "live"] | None = None
+    state: Literal["draft", "submitted", "live"] | None = None
     language: Tag | None = None
     urgency: Urgency = 3
     speaker: Short | None = None

@@ -138,7 +138,7 @@ def create(
     edition: Edition,
     draft: Draft,
     *,
-    state: Literal["draft", "live"],
+    state: Literal["draft", "submitted", "live"],
     by: str,
     now_ms: int,
     origin: str | None = None,
@@ -176,7 +176,7 @@ def create(
         edition=edition.code,
         version=1,
         rev=1,
-        state="draft" if state == "draft" else waits or "live",
+        state=waits or "live" if state == "live" else state,
         item=item,
         embargoed_until=format_ms(embargo) if embargo else None,
         publish_at=format_ms(planned) if planned else None,
@@ -184,6 +184,7 @@ def create(
         expires_given=draft.expires is not None,
         public=state == "live" and waits is None,
         written_by=by,
+        submitted_by=by if state == "submitted" else None,
         published_by=by if state == "live" else None,
         story=story,
         created_at=now,
@@ -194,7 +195,7 @@ def create(
         origin=origin,
         source=source,
     )
-    return _decided("create" if state == "draft" else "publish", record, None, now_ms, announce=record.public)
+    return _decided("publish" if state == "live" else "create", record, None, now_ms, announce=record.public)
 
 
 def change(edition: Edition, record: Record, given: Change, *, version: int | None, by: str, now_ms: int) -> Decision:

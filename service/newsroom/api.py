@@ -29,6 +29,7 @@ from service.errors import (
     UnavailableError,
 )
 from service.newsroom.auth import CSRF_HEADER, bearer, cookie_of, require_edition, require_own_page
+from service.newsroom.board import shown
 from service.newsroom.landings import Landing
 from service.newsroom.queue import Call, Newsroom, now_ms
 from service.newsroom.tally import Tally
@@ -214,13 +215,6 @@ def address_of(request: Request) -> str:
     return address
 
 
-def shown(record: Record) -> dict[str, object]:
-    """A record as staff get it: without the hash of what made it."""
-    document: dict[str, object] = msgspec.to_builtins(record)
-    document.pop("origin", None)
-    return document
-
-
 async def signed_in(request: Request, cookie: str) -> Account:
     """Whose session a call came with. One that changes something must come from a page of this session.
 
@@ -256,7 +250,7 @@ async def accept(request: Request, action: str, work: Callable[[], Accepted]) ->
     finally:
         tally.seconds.observe(time.perf_counter() - started)
     if not accepted.again:
-        tally.accepted["create" if action == "publish" and accepted.state == "draft" else action] += 1
+        tally.accepted["create" if action == "publish" and accepted.state in ("draft", "submitted") else action] += 1
     return accepted
 
 

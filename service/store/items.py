@@ -76,6 +76,8 @@ class Items:
 
     def find_all(self, edition: str, item_ids: list[str]) -> list[Record | None]:
         """The records of these items of an edition, in one question."""
+        if not item_ids:
+            return []
         raws = of_edition(self._redis, edition).hmget(Keys.of(edition).items, item_ids)
         return [_record.decode(raw) if raw is not None else None for raw in raws]
 

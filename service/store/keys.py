@@ -40,6 +40,7 @@ class Keys(NamedTuple):
     audit     stream  who did what: fields entry (JSON), n (its place in the chain, from 1), link
     reach     hash  web process -> its readers and what they have confirmed (JSON)
     hops      hash  "<id>:<version>" -> "<seq> <accepted ms> <queued ms or -> <in the log ms>" of each public change
+    opened    hash  tab of a desk -> which item it has open, whose it is and since when (JSON)
     """
 
     items: str
@@ -55,9 +56,11 @@ class Keys(NamedTuple):
     audit: str
     reach: str
     hops: str
-    # Channels: the news itself, and the clock's alarm.
+    opened: str
+    # Channels: the news itself, the clock's alarm, and that a desk has something new to show.
     news: str
     alarm: str
+    desk: str
 
     @classmethod
     def of(cls, edition: str) -> "Keys":

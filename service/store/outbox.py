@@ -324,6 +324,7 @@ def _written(decision: Decision, attempt: Attempt) -> Written:
         KEPT,
         MOST_WAITING,
         digest_of(entry),
+        keys.desk,
     ]
     return names, values
 

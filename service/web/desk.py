@@ -11,7 +11,7 @@ from starlette.datastructures import FormData
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
-from service.domain.edition import Editions
+from service.domain.edition import Edition, Editions
 from service.domain.item import decode
 from service.errors import (
     ForbiddenError,
@@ -22,17 +22,14 @@ from service.errors import (
     UnavailableError,
 )
 from service.newsroom import auth
-from service.newsroom.api import address_of, in_thread, read_body, shown, signed_in
+from service.newsroom.api import address_of, in_thread, read_body, signed_in
 from service.newsroom.likeness import alike
 from service.newsroom.queue import Newsroom, now_ms
-from service.store import reach
 from service.store.accounts import STAFF, Account
-from service.store.connect import of_edition
 from service.store.items import Wanted
 from service.store.sessions import SESSION_SECONDS, Sessions
 from service.web.pages import render_desk, render_sign_in
 
-SHOWN = 30
 # How many of the lines changed within a day a new one is compared with.
 COMPARED, RECENT_MS = 200, 86_400_000
 # How many passwords are checked at once, and how long one waits for its turn.
@@ -53,40 +50,21 @@ async def home(request: Request) -> Response:
     """`GET /desk` and `GET /desk?edition=ar`: compose, and what was last done; without a session, sign in."""
     cookie = auth.cookie_of(request)
     try:
-        account = await _editor(request, cookie)
+        account = await editor(request, cookie)
     except UnauthenticatedError:
         return RedirectResponse("/desk/sign-in", 303, PRIVATE)
     assert cookie is not None
     editions: Editions = request.state.editions
-    entered = [each for each in editions.values() if account.may_enter(each.code)]
-    chosen = request.query_params.get("edition", entered[0].code if entered else "")
-    edition = editions.named(chosen)
-    auth.require_edition(account, edition.code)
+    own = [each for each in editions.values() if account.may_enter(each.code)]
+    chosen = request.query_params.get("edition", own[0].code if own else "")
+    edition = entered(request, account, chosen)
     sessions: Sessions = request.state.sessions
     csrf = await in_thread(sessions.csrf, cookie)
     allowed = [action for action, roles in auth.ALLOWED.items() if account.role in roles]
     publishes = account.role in auth.PUBLISHERS
-    return HTMLResponse(render_desk(account, entered, edition, csrf, allowed, publishes=publishes), headers=PRIVATE)
-
-
-async def board(request: Request) -> Response:
-    """`GET /desk/board?edition=en`: who is connected, and the last changed items with their reach."""
-    account = await _editor(request, auth.cookie_of(request))
-    editions: Editions = request.state.editions
-    edition = editions.named(request.query_params.get("edition", ""))
-    auth.require_edition(account, edition.code)
-    newsroom: Newsroom = request.state.newsroom
-
-    def read() -> dict[str, object]:
-        records, _ = newsroom.items.search(Wanted(edition=edition.code), SHOWN, None)
-        public = [(record.id, record.item) for record in records if record.public]
-        redis = of_edition(request.state.redis, edition.code)
-        connected, reaches = reach.read_all(redis, edition.code, public, now_ms())
-        reached = {item_id: each for (item_id, _), each in zip(public, reaches, strict=True)}
-        rows = [shown(record) | {"reach": reached.get(record.id)} for record in records]
-        return {"edition": edition.code, "connected": connected, "now": now_ms(), "items": rows}
-
-    return Response(msgspec.json.encode(await in_thread(read)), headers=PRIVATE, media_type="application/json")
+    undo = request.state.settings.undo_seconds
+    page = render_desk(account, own, edition, csrf, allowed, publishes=publishes, undo_seconds=undo)
+    return HTMLResponse(page, headers=PRIVATE)
 
 
 async def similar(request: Request) -> Response:
@@ -94,11 +72,9 @@ async def similar(request: Request) -> Response:
 
     A POST, because a headline that is not public has no place in an address, which proxies log.
     """
-    account = await _editor(request, auth.cookie_of(request))
+    account = await editor(request, auth.cookie_of(request))
     asked = decode(await read_body(request), Sketch)
-    editions: Editions = request.state.editions
-    edition = editions.named(asked.edition)
-    auth.require_edition(account, edition.code)
+    edition = entered(request, account, asked.edition)
     newsroom: Newsroom = request.state.newsroom
 
     def read() -> list[dict[str, object]]:
@@ -168,12 +144,19 @@ async def end(request: Request) -> Response:
     return response
 
 
-async def _editor(request: Request, cookie: str | None) -> Account:
+async def editor(request: Request, cookie: str | None) -> Account:
     if cookie is None:
         raise UnauthenticatedError("expected a session of the desk, got none: sign in at /desk/sign-in")
     account = await signed_in(request, cookie)
     auth.require(account, STAFF, "the desk")
     return account
+
+
+def entered(request: Request, account: Account, code: str) -> Edition:
+    editions: Editions = request.state.editions
+    edition = editions.named(code)
+    auth.require_edition(account, edition.code)
+    return edition
 
 
 async def _in_turn(request: Request, work: Callable[[], str]) -> str:

@@ -1,13 +1,11 @@
 """Pages: what readers see, rendered on the server first, so that it works before and without the script.
 
-The markup of a line is written twice: `line` in templates/ticker.html and `draw` in static/ticker.js. A browser test
+The markup of a line is written twice: `line` in templates/ticker.html and `draw` in static/line.js. A browser test
 holds them equal.
 """
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from functools import cache
-from importlib import resources
 from urllib.parse import urlsplit
 
 import msgspec
@@ -19,6 +17,7 @@ from service.domain.headline import LONG
 from service.domain.instant import format_ms
 from service.errors import StoppressError
 from service.store.accounts import Account
+from service.web import assets
 
 
 class Words(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
@@ -150,8 +149,12 @@ def render_desk(
     allowed: Sequence[str],
     *,
     publishes: bool,
+    undo_seconds: Sequence[float],
 ) -> str:
-    """Render the desk for one edition. `allowed`: the actions of the account's role; `csrf` goes with each change."""
+    """Render the desk for one edition. `allowed`: the actions of the account's role; `csrf` goes with each change.
+
+    `undo_seconds` is how long what is published can be taken back, by urgency.
+    """
     about = {
         "edition": edition.code,
         "language": edition.language,
@@ -163,6 +166,11 @@ def render_desk(
         "role": account.role,
         "long": LONG,
         "urgency": ENGLISH.urgency,
+        "words": msgspec.to_builtins(words_of(edition.language)),
+        "tickerStyle": assets.address("ticker.css"),
+        "undo": list(undo_seconds),
+        "twoPerson": list(edition.two_person),
+        "editions": {each.code: {"name": each.name, "direction": each.direction} for each in editions},
     }
     return (
         _environment()
@@ -195,15 +203,8 @@ def _environment() -> Environment:
     )
     environment.filters["direction"] = direction_of
     environment.filters["web_link"] = _web_link
-    environment.globals["static"] = _static
+    environment.globals["static"] = assets.address
     return environment
-
-
-@cache
-def _static(name: str) -> str:
-    """A static file's address, which changes with its content: an old script never meets a new page."""
-    content = resources.files("service.web").joinpath("static", name).read_bytes()
-    return f"/static/{name}?v={hashlib.sha256(content).hexdigest()[:12]}"
 
 
 def _web_link(link: str | None) -> str | None:

@@ -9,7 +9,6 @@ import struct
 import threading
 import time
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -19,12 +18,11 @@ from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import HTMLResponse
 from starlette.routing import Mount, Route, WebSocketRoute
-from starlette.staticfiles import StaticFiles
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
-import service.web
 from service.domain.edition import Edition, default_editions
 from service.domain.frames import Snapshot
+from service.web.assets import Assets
 from service.web.pages import render_tickers
 
 PATIENCE_S = 10
@@ -84,7 +82,7 @@ class Stand:
             routes=[
                 Route("/", self._page),
                 WebSocketRoute("/v1/editions/{edition}/socket", self._socket),
-                Mount("/static", StaticFiles(directory=Path(service.web.__file__).parent / "static")),
+                Mount("/static", Assets()),
             ]
         )
         config = uvicorn.Config(

@@ -116,9 +116,9 @@ def test_a_session_publishes_by_the_api_with_the_proof_of_its_page(service: Serv
     record = service.http.get(f"/v1/items/{accepted.json()['id']}").json()
     assert record["changedBy"] == "editor"
     board = browser.get("/desk/board?edition=en").json()
-    assert board["items"][0]["id"] == accepted.json()["id"]
-    assert board["items"][0]["reach"] == {"screens": 0, "confirmed": 0}
-    assert "origin" not in board["items"][0]
+    row = next(row for row in board["rows"] if row["id"] == accepted.json()["id"])
+    assert row["reach"] == {"screens": 0, "confirmed": 0}
+    assert "origin" not in row
 
 
 @pytest.mark.parametrize("headers", [{}, {CSRF_HEADER: "0" * 64}, {CSRF_HEADER: "é".encode()}])

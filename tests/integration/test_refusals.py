@@ -333,7 +333,11 @@ def test_a_weird_if_match_is_refused(service: Service, header: str) -> None:
 NOTES = {
     "a list": (b"[]", "$", "expected an object, got a list"),
     "a number as note": (b'{"note": 7}', "$.note", "expected text of at most 500 .*, got the number 7"),
-    "an unknown field": (b'{"reason": "x"}', "$.reason", "expected one of the fields note, got 'reason'"),
+    "an unknown field": (
+        b'{"reason": "x"}',
+        "$.reason",
+        "expected one of the fields note, override, of, everywhere, got 'reason'",
+    ),
     "a note of 501 characters": (
         json.dumps({"note": "x" * 501}).encode(),
         "$.note",

@@ -45,6 +45,10 @@ TABLE: dict[tuple[str, str], tuple[object, frozenset[str]]] = {
     ("POST", "/v1/ingest/ninjs"): (DOCUMENT, roles("ingest", "editor", "chief")),
     ("GET", "/desk"): (None, AT_DESK),
     ("GET", "/desk/board"): (None, AT_DESK),
+    # No edition is named: who may listen is told so, and nobody else gets that far.
+    ("GET", "/desk/stream"): (None, AT_DESK),
+    ("POST", "/desk/open"): ({"edition": "en", "tab": "tab", "id": "item"}, AT_DESK),
+    ("POST", "/desk/jobs/{id}/retry"): (None, frozenset({"editor at the desk", "chief at the desk"})),
     ("POST", "/desk/similar"): ({"edition": "en", "headline": "A line"}, AT_DESK),
     ("GET", "/desk/sign-in"): (None, EVERYONE),
     ("POST", "/desk/sign-in"): (None, frozenset()),

@@ -6,7 +6,7 @@
 --       6 token of this attempt  7 record  8 step of the history  9 outbox entry, or ""  10 due in ms, or ""
 --       11 now in ms  12 audit entry  13 fingerprint of the request, or "" (no Idempotency-Key)  14 its seconds to live
 --       15 channel of the clock's alarm  16 how many audit entries to keep  17 how many changes may wait
---       18 SHA-256 of the audit entry, in hex
+--       18 SHA-256 of the audit entry, in hex  19 channel of the desks
 -- Returns  {"ok"} | {"again", answer}: this request was accepted before | {"reused"}: its key was another request's
 --          | {"stale", rev, version, state}: somebody was first  | {"full"}: too many changes wait
 local id, token = ARGV[1], ARGV[6]
@@ -68,6 +68,7 @@ local link = redis.sha1hex((chain[1] or string.rep('0', 40)) .. ARGV[18])
 local n = string.format('%d', tonumber(chain[2] or '0') + 1)
 redis.call('HSET', KEYS[12], 'audit_head', link, 'audit_count', n)
 redis.call('XADD', KEYS[10], 'MAXLEN', '~', ARGV[16], '*', 'entry', ARGV[12], 'n', n, 'link', link)
+redis.call('PUBLISH', ARGV[19], id)
 if ARGV[13] ~= '' then
   local answer = cjson.encode({id = id, version = tonumber(ARGV[4]), state = ARGV[5], public = ARGV[9] ~= '',
     rev = tonumber(ARGV[3])})

@@ -1,0 +1,230 @@
+// Compose: a new line. What is typed outlives a lost connection, a reload and a sign-in; it ends with the tab.
+
+import { draw } from "../line.js";
+import { $, about, calendar, clock, el, fresh, screens } from "./about.js";
+import { Refusal, call, item } from "./api.js";
+import { ask, override } from "./ask.js";
+import { explain, fieldsOf, filled, guard } from "./form.js";
+import { hold } from "./hold.js";
+
+const KEPT = `stoppress-compose-${about.edition}`;
+const PAUSE_MS = 300;
+const COMPARED = 8; // characters; shorter lines are like everything
+
+const form = $("compose");
+/** One attempt's key: a line that is sent again after a lost answer is the same line, until it is changed. A reload keeps it. */
+let attempt = null;
+/** The record that the line is a translation of. */
+let source = null;
+let board = { air: [], connected: 0 };
+let sending = false;
+let pause = 0;
+let look = async () => board;
+
+const keyOf = (field) => (["radio", "checkbox"].includes(field.type) ? `${field.name}=${field.value}` : field.name);
+
+function save() {
+  const values = Object.fromEntries(fieldsOf(form).map((field) => [keyOf(field), keyOf(field) === field.name ? field.value : field.checked]));
+  sessionStorage.setItem(KEPT, JSON.stringify({ values, attempt, source: source?.id }));
+}
+
+function restore() {
+  try {
+    const { values, attempt: before, source: of } = JSON.parse(sessionStorage.getItem(KEPT) ?? '{"values": {}}');
+    attempt = before;
+    for (const field of fieldsOf(form)) {
+      const value = values[keyOf(field)];
+      if (value === undefined) continue;
+      if (typeof value === "boolean") field.checked = value;
+      else field.value = value;
+    }
+    return of;
+  } catch {
+    sessionStorage.removeItem(KEPT);
+    return null;
+  }
+}
+
+// Preview: the ticker itself, in a shadow so that neither its styles nor the desk's reach the other. -----------------
+
+const shadow = $("preview").attachShadow({ mode: "open" });
+const lines = el("ol", { class: "lines", role: "list" });
+shadow.append(el("link", { rel: "stylesheet", href: about.tickerStyle }), el("section", { class: "ticker", lang: about.language, dir: about.direction }, lines));
+
+/** The new line as readers will see it, on top of the last five of the edition. */
+function preview() {
+  const line = filled(form);
+  const now = new Date().toISOString();
+  const mine = { id: "new", version: 1, language: about.language, publishedAt: line.embargoedUntil ?? line.publishAt ?? now, ...line };
+  const drawn = line.headline ? [draw(mine, about.words)] : [];
+  drawn[0]?.classList.add("draft");
+  lines.replaceChildren(...drawn, ...board.air.map((each) => draw(each, about.words)));
+  // What is to be pressed is on the board; this only shows.
+  for (const link of lines.querySelectorAll("a")) link.replaceWith(el("span", { class: link.className }, ...link.childNodes));
+  for (const note of lines.querySelectorAll("[tabindex]")) note.removeAttribute("tabindex");
+}
+
+/** What the board knows by now. */
+export function known(next) {
+  const changed = JSON.stringify(next.air) !== JSON.stringify(board.air);
+  board = next;
+  if (changed) preview();
+}
+
+/** Recent lines that say nearly the same, once the writer pauses. It only suggests: no trouble here is shown. */
+function compare() {
+  clearTimeout(pause);
+  pause = setTimeout(async () => {
+    const { headline } = filled(form);
+    const asked = [...headline].length >= COMPARED;
+    const { items } = asked ? await call("POST", "/desk/similar", { edition: about.edition, headline }).catch(() => ({ items: [] })) : { items: [] };
+    if (headline !== filled(form).headline) return;
+    const found = items.map((each) =>
+      el("li", {}, el("strong", {}, "Similar: "), el("bdi", { lang: about.language }, each.headline), ` · ${each.state}, ${clock(each.changedAt)}`));
+    $("similar").replaceChildren(...found);
+    $("similar").hidden = !found.length;
+  }, PAUSE_MS);
+}
+
+const alone = () => about.publishes && !about.twoPerson.includes(filled(form).urgency);
+const main = () => (alone() ? "live" : "submitted");
+
+function show() {
+  explain(form);
+  preview();
+  const { when } = form.elements;
+  const words = { live: when.value === "now" ? "Publish" : "Publish at its time", submitted: "Hand in for approval" };
+  $("main-word").textContent = words[main()];
+  $("alone").hidden = !about.publishes || alone();
+}
+
+function changed() {
+  attempt = null;
+  $("done").textContent = "";
+  save();
+  show();
+  compare();
+}
+
+export function complain(text) {
+  $("trouble").textContent = text;
+  $("trouble").hidden = !text;
+}
+
+async function confirmed(line) {
+  const { connected } = await look();
+  const at = line.embargoedUntil ?? line.publishAt;
+  const text = `“${line.headline}” goes to ${screens(connected)} of ${about.name}${at ? `, at ${calendar(at)}` : ", now"}.`;
+  return ask({ title: `Flash in ${about.name}`, text, yes: "Publish flash", run: async () => {} });
+}
+
+async function send(state, reason) {
+  if (sending) return;
+  const line = { edition: about.edition, ...filled(form) };
+  if (source) line.translationOf = source.id;
+  if (reason) line.override = reason;
+  complain("");
+  if (!line.headline) {
+    complain("Expected a headline, got none.");
+    $("headline").focus();
+    return;
+  }
+  sending = true;
+  try {
+    if (state === "live" && line.urgency === 1 && !reason && !(await confirmed(line))) return;
+    for (const button of form.querySelectorAll("button")) button.disabled = true;
+    attempt ??= fresh();
+    save();
+    const answer = await call("POST", "/v1/items", { ...line, state }, { key: `${attempt}-${state}${reason ? "-alone" : ""}` });
+    clear();
+    const held = answer.state === "scheduled" && !line.publishAt;
+    const words = { live: "Published.", embargoed: "Accepted: public when its embargo ends.", scheduled: "Scheduled.", draft: "Saved as draft.", submitted: "Handed in: it waits for approval." };
+    $("done").textContent = held ? "" : (words[answer.state] ?? answer.state);
+    if (held) hold(answer.id, line.headline, about.undo[line.urgency - 1] * 1000);
+  } catch (error) {
+    if (error.code === "second-person" && about.publishes && !reason) {
+      sending = false;
+      await override(error, (given) => send(state, given));
+      return;
+    }
+    if (reason) throw error;
+    complain(error.message);
+  } finally {
+    sending = false;
+    for (const button of form.querySelectorAll("button")) button.disabled = false;
+    if (!document.querySelector("dialog[open]")) $("headline").focus();
+  }
+}
+
+function clear() {
+  form.reset();
+  attempt = null;
+  translate(null);
+  sessionStorage.removeItem(KEPT);
+  show();
+  compare();
+}
+
+/** Write the line as a translation of another: urgency, link and what both editions know are carried over. */
+function translate(record) {
+  source = record;
+  $("source").hidden = !record;
+  if (!record) return;
+  const { item: line, edition } = record;
+  $("source-edition").textContent = about.editions[edition]?.name ?? edition;
+  const text = $("source-text");
+  text.replaceChildren(...(line.speaker ? [el("bdi", {}, line.speaker), ": "] : []), el("bdi", {}, line.headline));
+  text.lang = line.language;
+  text.dir = about.editions[edition]?.direction ?? "auto";
+}
+
+function carry({ item: line }) {
+  const { elements } = form;
+  elements.link.value ||= line.link ?? "";
+  if ([...elements.section.options].some(({ value }) => value === line.section)) elements.section.value = line.section;
+  for (const field of fieldsOf(form)) {
+    if (field.name === "urgency") field.checked = Number(field.value) === line.urgency;
+    if (field.name === "region") field.checked ||= line.regions.includes(field.value);
+  }
+}
+
+async function find(id, begins) {
+  try {
+    const record = await item(id);
+    if (!record.item) throw new Refusal("What was to be translated has been killed.");
+    translate(record);
+    if (begins) carry(record);
+    save();
+    show();
+  } catch (error) {
+    complain(error.message);
+  }
+}
+
+/** Begin. `ask(): Promise<board>` gives the audience as it is now. */
+export async function compose(asked) {
+  look = asked;
+  const before = restore();
+  form.addEventListener("input", changed);
+  form.addEventListener("submit", (event) => {
+    event.preventDefault();
+    send(main());
+  });
+  guard(form, () => send(main()));
+  $("draft").addEventListener("click", () => send("draft"));
+  $("alone").addEventListener("click", () => send("live"));
+  $("source-none").addEventListener("click", () => {
+    translate(null);
+    save();
+    $("headline").focus();
+  });
+  show();
+  const query = new URLSearchParams(location.search);
+  const of = query.get("of");
+  if (of) {
+    // Once: a reload must not bring back what somebody dropped.
+    history.replaceState(null, "", `${location.pathname}?edition=${encodeURIComponent(about.edition)}`);
+    await find(of, true);
+    $("headline").focus();
+  } else if (before) await find(before, false);
+}

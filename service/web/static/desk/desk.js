@@ -1,0 +1,38 @@
+// Desk: the only wiring of the page. Compose on one side, the board on the other, the stream between them.
+
+import { $ } from "./about.js";
+import { onDone } from "./actions.js";
+import { call } from "./api.js";
+import { arrange, onRetry, records } from "./board.js";
+import { complain, compose, known } from "./compose.js";
+import { edit } from "./edit.js";
+import { settled } from "./hold.js";
+import { heard } from "./presence.js";
+import { look, stream } from "./stream.js";
+
+const refresh = () => look().catch(() => {});
+
+onDone(refresh);
+onRetry(async (id) => {
+  try {
+    await call("POST", `/desk/jobs/${encodeURIComponent(id)}/retry`);
+    await refresh();
+  } catch (error) {
+    complain(`Retry: ${error.message}`);
+  }
+});
+stream((board, at) => {
+  heard(board.open);
+  arrange(board, at);
+  settled(records());
+  known(board);
+});
+compose(look);
+
+// A link from a sister's desk opens the line here.
+const wanted = new URLSearchParams(location.search).get("correct");
+if (wanted) {
+  history.replaceState(null, "", location.pathname + location.search.replace(/&?correct=[^&]*/, ""));
+  edit(wanted, "edit").catch((error) => complain(error.message));
+}
+$("headline").focus();

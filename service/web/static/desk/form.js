@@ -1,0 +1,77 @@
+// Form: the fields of a line, in compose and in the edit dialog alike. Reads them, fills them, and says what they mean.
+
+import { about, utc, zone } from "./about.js";
+
+const lengthOf = (text) => [...text.normalize("NFC").trim()].length;
+
+/** A moment for a datetime-local field, in the editor's zone. */
+function local(moment) {
+  if (!moment) return "";
+  const date = new Date(moment);
+  return new Date(date - date.getTimezoneOffset() * 60_000).toISOString().slice(0, 16);
+}
+
+export const fieldsOf = (form) => [...form.elements].filter(({ name }) => name);
+
+/** What the API takes of it. A time that was not touched is not in it. */
+export function filled(form) {
+  const data = new FormData(form);
+  const text = (name) => (data.get(name) ?? "").trim() || null;
+  const line = {
+    headline: (data.get("headline") ?? "").trim(),
+    speaker: text("speaker"),
+    outlet: text("outlet"),
+    urgency: Number(data.get("urgency")),
+    section: text("section"),
+    link: text("link"),
+    regions: data.getAll("region"),
+  };
+  const when = data.get("when");
+  const at = data.get("at");
+  if (when !== "now" && at) line[when] = new Date(at).toISOString();
+  if (data.get("expires")) line.expires = new Date(data.get("expires")).toISOString();
+  if (form.elements.pinned) line.pinned = data.has("pinned");
+  return line;
+}
+
+/** Put a record's line into the fields. */
+export function fill(form, record) {
+  const { item } = record;
+  const { elements } = form;
+  for (const name of ["headline", "speaker", "outlet", "section", "link"]) elements[name].value = item[name] ?? "";
+  for (const field of fieldsOf(form)) {
+    if (field.name === "urgency") field.checked = Number(field.value) === item.urgency;
+    if (field.name === "region") field.checked = item.regions.includes(field.value);
+    if (field.name === "when") field.checked = field.value === (record.embargoedUntil ? "embargoedUntil" : record.publishAt ? "publishAt" : "now");
+  }
+  elements.at.disabled = elements.when.value === "now";
+  elements.at.value = local(record.embargoedUntil ?? record.publishAt);
+  elements.expires.value = record.expiresGiven ? local(item.expires) : "";
+}
+
+/** Say what the fields mean: how long the line is, and what a time is elsewhere. */
+export function explain(form) {
+  const { elements } = form;
+  const length = lengthOf(elements.headline.value);
+  const count = form.querySelector(".count");
+  count.textContent = length > about.long ? `${length} characters: over ${about.long}` : `${length}`;
+  count.dataset.long = length > about.long;
+  elements.at.disabled = elements.when.value === "now";
+  for (const name of ["at", "expires"]) {
+    const { value, disabled } = elements[name];
+    form.querySelector(`[data-of=${name}]`).textContent = value && !disabled ? `${zone} · ${utc(value)}` : `in ${zone}`;
+  }
+}
+
+/** Enter in a field publishes nothing: one line, and no line on the air by a slip of the finger. Ctrl+Enter does. */
+export function guard(form, go) {
+  form.addEventListener("keydown", (event) => {
+    if (event.key !== "Enter" || event.isComposing) return;
+    if (event.ctrlKey || event.metaKey) {
+      event.preventDefault();
+      if (!event.repeat) go();
+    } else if (event.target.tagName === "TEXTAREA" || ["text", "url"].includes(event.target.type)) {
+      event.preventDefault();
+    }
+  });
+}
