@@ -8,7 +8,7 @@ from starlette.staticfiles import StaticFiles
 from service.gateway import snapshot
 from service.gateway.socket import socket
 from service.newsroom import api, ingest
-from service.web import desk, home, ops
+from service.web import archive, desk, home, ops
 
 
 def routes() -> list[BaseRoute]:
@@ -35,6 +35,12 @@ def routes() -> list[BaseRoute]:
         Route("/desk/sign-in", desk.sign_in),
         Route("/desk/sign-in", desk.start, methods=["POST"]),
         Route("/desk/sign-out", desk.end, methods=["POST"]),
+        # Its memory.
+        Route("/desk/search", archive.search),
+        Route("/desk/items/{id}", archive.item),
+        Route("/desk/items/{id}/report.csv", archive.report_csv),
+        Route("/desk/audit", archive.audit),
+        Route("/desk/audit/export", archive.export),
         # Operators.
         Route("/healthz", ops.healthz),
         Route("/readyz", ops.readyz),
