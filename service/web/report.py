@@ -150,7 +150,7 @@ def _milestones(record: Record, steps: Sequence[Step]) -> list[Milestone]:
 
 
 def as_csv(report: Report, *, addresses: bool) -> bytes:
-    """Write a report as CSV (RFC 4180), one row a step, for a spreadsheet; `addresses`: with where each call came from."""
+    """Write a report as CSV (RFC 4180), one row a step; `addresses`: with where each call came from."""
     text = io.StringIO()
     writer = csv.writer(text, quoting=csv.QUOTE_ALL)
     rows = [_row(report, step, addresses=addresses) for step in report.steps]
