@@ -152,7 +152,7 @@ async def item(request: Request) -> Response:
         visitor = await _visitor(request)
     except UnauthenticatedError:
         return RedirectResponse("/desk/sign-in", 303, PRIVATE)
-    report = await in_thread(_report, request, visitor.account)
+    report = await in_thread(_report, request, visitor.account, SHOWN)
     editions: Editions = request.state.editions
     page = render(
         "item.html",
@@ -171,7 +171,7 @@ async def item(request: Request) -> Response:
 async def report_csv(request: Request) -> Response:
     """`GET /desk/items/{id}/report.csv`: the same report for a spreadsheet."""
     visitor = await _visitor(request)
-    report = await in_thread(_report, request, visitor.account)
+    report = await in_thread(_report, request, visitor.account, 0)
     body = as_csv(report, addresses=visitor.account.role == "chief")
     return Response(body, headers=_file(f"stoppress-{report.record.id}.csv"), media_type="text/csv; charset=utf-8")
 
@@ -263,7 +263,7 @@ async def export(request: Request) -> Response:
     return StreamingResponse(whole(), headers=_file(name), media_type="application/jsonl")
 
 
-def _report(request: Request, account: Account) -> Report:
+def _report(request: Request, account: Account, compared: int) -> Report:
     newsroom: Newsroom = request.state.newsroom
     record = newsroom.items.get(request.path_params["id"])
     auth.require_edition(account, record.edition)
@@ -272,7 +272,7 @@ def _report(request: Request, account: Account) -> Report:
     seen = [each._replace(entry=auth.seen_by(account, each.entry)) for each in places_of(redis, record) if each.entry]
     # Further columns of each version, by its number: `build` puts them on the page and into the CSV.
     more: Mapping[int, Mapping[str, str]] = {}
-    return build(record, newsroom.items.history(record), seen, reached, more)
+    return build(record, newsroom.items.history(record), seen, reached, more, compared)
 
 
 def _state(filters: Filters) -> State | None:

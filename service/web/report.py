@@ -28,7 +28,7 @@ MILESTONES = {
 
 
 class Step(NamedTuple):
-    """One thing that was done to the item. `diff` is empty where its headline stayed.
+    """One thing that was done to the item. `diff` is empty where its headline stayed, or was not compared.
 
     `place` is None where the audit has no entry of it any more; `more` are further columns of its version.
     """
@@ -74,19 +74,20 @@ def build(
     audit: Sequence[Seen],
     reach: Reach | None,
     more: Mapping[int, Mapping[str, str]],
+    compared: int,
 ) -> Report:
-    """Join what is known of an item.
+    """Join what is known of an item; of its newest steps, so many as `compared`, say what they changed.
 
     `more` has further columns for the report by the item's version, such as when it reached the screens; each names
     them in the order in which they are shown.
     """
-    steps = list(_steps(record, history, audit, more))
+    steps = list(_steps(history, audit, more, compared))
     columns = list(dict.fromkeys(name for each in more.values() for name in each))
     return Report(record, steps, _milestones(record, steps), reach, columns)
 
 
 def _steps(
-    record: Record, history: Sequence[Version], audit: Sequence[Seen], more: Mapping[int, Mapping[str, str]]
+    history: Sequence[Version], audit: Sequence[Seen], more: Mapping[int, Mapping[str, str]], compared: int
 ) -> Iterator[Step]:
     written = {seen.entry.rev: seen for seen in audit if seen.entry is not None}
     steps = {rev: _version(seen) for rev, seen in written.items()} | {version.rev: version for version in history}
@@ -94,13 +95,13 @@ def _steps(
     revs = sorted(steps)
     # The change that readers got is the last step of a version: what a draft went through before has the same one.
     last = {steps[rev].version: rev for rev in revs}
-    for rev in revs:
+    for left, rev in zip(range(len(revs), 0, -1), revs, strict=True):
         seen = written.get(rev)
         version = steps[rev]
         item = version.item
         diff: list[Span] = []
         differing: list[Difference] = []
-        if before is not None and item is not None:
+        if left <= compared and before is not None and item is not None:
             diff = words(before.headline, item.headline) if before.headline != item.headline else []
             differing = fields(before, item)
         yield Step(
