@@ -19,7 +19,7 @@ from service.store.keys import Keys
 from service.store.outbox import Outbox, breaking_queue
 from service.store.sessions import Sessions
 from service.store.users import Users
-from service.web.archive import PAGE
+from service.web.archive import CHUNK, PAGE
 from tests.integration.harness import DEADLINE_SECONDS, Service, now_ms, until
 from tests.unit.samples import EN, draft
 
@@ -176,6 +176,10 @@ def test_a_search_that_stops_says_how_far_it_looked_and_looks_further_back(own_s
         further = re.search(r'<a href="([^"]+)" rel="next">Look further back</a>', page.text)
         assert further is not None
         assert found(chief.get(html.unescape(further[1]))) == ["needle"]
+        # An export of several pieces, for which this is as good a time.
+        exported = chief.get("/desk/audit/export?edition=en")
+        assert len(exported.content) > CHUNK
+        assert exported.text == service.command("audit", "export", "-e", "en").stdout
 
 
 def test_who_is_limited_to_an_edition_finds_and_sees_no_other(service: Service, visit: Visit) -> None:

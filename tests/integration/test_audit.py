@@ -308,6 +308,25 @@ def test_the_entries_of_a_line_are_found_at_both_ends_of_a_long_life(
     assert [entry.action for entry in of_item(service.redis, killed.record)] == ["publish", "kill"]
 
 
+def test_a_look_at_the_newest_is_bounded_and_goes_on_where_it_stopped(
+    service: Service, outbox: Outbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(audit, "LOOKED_THROUGH", 4)
+    monkeypatch.setattr(audit, "CHUNK", 3)
+    publish(outbox, "first")
+    outbox.accept(lifecycle.create(EN, draft(id="x"), state="draft", by="Bob", now_ms=NOW_MS))
+    publish(outbox, *(f"b{number}" for number in range(5)))
+    look = audit.Look(editor="bob")
+    found, onward = audit.newest(service.redis, "en", look, 10, None)
+    assert found == []
+    assert onward == rows(service)[3][0].decode()
+    found, onward = audit.newest(service.redis, "en", look, 10, onward)
+    assert [each.entry.id for each in found if each.entry] == ["x"]
+    assert onward is None
+    every = audit.newest(service.redis, "en", audit.Look(), 3, None)[0]
+    assert [each.place.n for each in every] == [7, 6, 5]
+
+
 def test_the_commands_say_on_one_line_what_is_wrong(service: Service) -> None:
     done = verify(service, "--edition", "xx")
     assert done.returncode == 1
