@@ -1,17 +1,14 @@
 """Archive: the desk's memory. A search, the story of one item, and who did what; it only reads."""
 
 import re
-import unicodedata
 from collections.abc import Iterator, Mapping
-from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
-from urllib.parse import urlencode
 
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response, StreamingResponse
 
 from service.domain.edition import Edition, Editions
-from service.domain.instant import LATEST_MS, format_ms, parse_ms
+from service.domain.instant import format_ms, parse_ms
 from service.domain.lifecycle import ACTIONS, Record, State
 from service.errors import MalformedError, UnauthenticatedError
 from service.newsroom import auth
@@ -24,6 +21,7 @@ from service.store.connect import of_edition
 from service.store.items import SCANNED, Wanted
 from service.store.sessions import Sessions
 from service.web.desk import PRIVATE
+from service.web.filters import Filters
 from service.web.pages import render
 from service.web.report import Report, as_csv, build
 
@@ -49,52 +47,6 @@ class Visitor(NamedTuple):
         """What every page is told."""
         choices = [(edition.code, edition.name) for edition in self.editions]
         return {"account": self.account, "csrf": self.csrf, "edition_choices": choices}
-
-
-class Filters:
-    """What a search form was sent with, as it was typed, so that a wrong one comes back with nothing lost."""
-
-    def __init__(self, request: Request, names: tuple[str, ...]) -> None:
-        self.given = {name: request.query_params.get(name, "").strip() for name in names}
-        self._unknown = [name for name in request.query_params if name not in names]
-        self.faults: dict[str, str] = {}
-        if self._unknown:
-            self.faults["form"] = f"expected only {', '.join(names)}, got {self._unknown[0][:60]!r}"
-
-    def text(self, name: str, longest: int) -> str | None:
-        """A text of bounded length; None if nothing was typed."""
-        if len(self.given[name]) > longest:
-            self.faults[name] = f"expected at most {longest} characters, got {len(self.given[name])}"
-        # As headlines and names are stored.
-        return unicodedata.normalize("NFC", self.given[name]) or None
-
-    def one_of(self, name: str, choices: list[str]) -> str | None:
-        """One of these; None if none was chosen."""
-        value = self.given[name]
-        if value and value not in choices:
-            self.faults[name] = f"expected one of {', '.join(choices)}, got {value[:60]!r}"
-        return value or None
-
-    def moment(self, name: str, *, whole_minute: bool = False) -> int | None:
-        """A time as a form gives it, in UTC; `whole_minute`: to the end of the minute, where it has no seconds."""
-        value = self.given[name]
-        if not value:
-            return None
-        try:
-            moment = datetime.fromisoformat(value)
-            moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
-            ms = (moment - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(milliseconds=1)
-        except (ValueError, OverflowError):
-            ms = -1
-        if not 0 <= ms < LATEST_MS:
-            self.faults[name] = f"expected a time in UTC such as 2026-11-24T03:00, got {value[:60]!r}"
-            return None
-        return ms + 59_999 if whole_minute and ms % 60_000 == 0 else ms
-
-    def further(self, path: str, start: str) -> str:
-        """The address of the next page of the same search."""
-        kept = {name: value for name, value in self.given.items() if value and name != "next"}
-        return f"{path}?{urlencode(kept | {'next': start})}"
 
 
 async def search(request: Request) -> Response:
