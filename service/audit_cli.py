@@ -10,8 +10,8 @@ import msgspec
 from service import here
 from service.domain.instant import parse_ms
 from service.errors import MalformedError, StoppressError
-from service.store.audit import KEPT, AuditEntry, entries, extent
-from service.store.chain import START, Chain, End, Linked, Place
+from service.store.audit import KEPT, AuditEntry, entries, exported, extent
+from service.store.chain import Chain, End, Linked, Place
 from service.store.connect import of_edition
 
 # What an older export proves, by edition.
@@ -37,23 +37,12 @@ def export(edition: str | None, since: str | None, ends: str | None, output: Bin
     Each line has an entry as the text that was hashed, its place in the chain and its link: `stoppress audit verify`
     needs the file alone. Keep it where whoever can write to Redis cannot.
     """
-    first = "-" if since is None else parse_ms(since, "--since")
+    first = None if since is None else parse_ms(since, "--since")
     last = None if ends is None else parse_ms(ends, "--until")
     codes = _editions(edition)
     store = here.redis(here.settings())
     for code in codes:
-        redis = of_edition(store, code)
-        now = extent(redis, code)
-        found: Linked | None = None
-        if now.last_id is not None:
-            for each in entries(redis, code, first, now.last_id if last is None else last):
-                output.write(msgspec.json.encode(each) + b"\n")
-                found = each
-        end = now.end
-        if last is not None or (since is not None and found is None):
-            # A part ends where it ends, and not where the log does.
-            end = End(edition=code, count=found.n or 0, head=found.link or START) if found else _nothing(code)
-        output.write(msgspec.json.encode(end) + b"\n")
+        output.writelines(exported(of_edition(store, code), code, first, last))
 
 
 @audit.command("verify")
@@ -146,10 +135,6 @@ def _line(line: bytes, where: str) -> Linked | End:
 def _editions(edition: str | None) -> list[str]:
     known = here.editions(here.settings())
     return [known.named(edition).code] if edition else list(known)
-
-
-def _nothing(edition: str) -> End:
-    return End(edition=edition, count=0, head=START)
 
 
 def _sentence(chain: Chain) -> str:

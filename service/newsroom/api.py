@@ -28,7 +28,7 @@ from service.errors import (
     TooLargeError,
     UnavailableError,
 )
-from service.newsroom.auth import CSRF_HEADER, bearer, cookie_of, require_edition, require_own_page
+from service.newsroom.auth import CSRF_HEADER, bearer, cookie_of, require_edition, require_own_page, seen_by
 from service.newsroom.board import shown
 from service.newsroom.landings import Landing
 from service.newsroom.queue import Call, Newsroom, now_ms
@@ -61,6 +61,7 @@ STATES: tuple[State, ...] = (
     "expired",
     "killed",
 )
+FILTERS = ("edition", "state", "q", "by", "since", "until", "limit", "next")
 NUMBER = re.compile(r"\d{1,15}", re.ASCII)
 IF_MATCH = re.compile(r'(?:W/)?"?(\d{1,9})"?', re.ASCII)
 WAIT = re.compile(r"(?:^|[,;]\s*)wait\s*=\s*\"?(\d{1,4}(?:\.\d{1,3})?)\"?", re.ASCII)
@@ -128,7 +129,7 @@ async def get_item(request: Request) -> Response:
         return record, {
             **shown(record),
             "versions": newsroom.items.history(record),
-            "audit": of_item(redis, record),
+            "audit": [seen_by(account, entry) for entry in of_item(redis, record)],
             "reach": reach,
             "sisters": newsroom.sisters([record])[0],
         }
@@ -138,7 +139,7 @@ async def get_item(request: Request) -> Response:
 
 
 async def list_items(request: Request) -> Response:
-    """`GET /v1/items`: search by edition, state, text and time of the last change, newest first."""
+    """`GET /v1/items`: search by edition, state, text, editor and time of the last change, newest first."""
     call, _ = await read_call(request)
     wanted, limit, before = _wanted(request)
     newsroom: Newsroom = request.state.newsroom
@@ -148,8 +149,7 @@ async def list_items(request: Request) -> Response:
         if wanted.edition is not None:
             newsroom.editions.named(wanted.edition)
             require_edition(account, wanted.edition)
-        found, further = newsroom.items.search(wanted, limit, before)
-        return [record for record in found if account.may_enter(record.edition)], further
+        return newsroom.items.search(wanted._replace(among=account.editions), limit, before)
 
     records, further = await in_thread(read)
     return _json({"items": [shown(each) for each in records], "next": further}, headers={"cache-control": "no-store"})
@@ -305,28 +305,36 @@ def _if_match(request: Request) -> int | None:
 def _wanted(request: Request) -> tuple[Wanted, int, tuple[int, str] | None]:
     query = request.query_params
     for name in query:
-        if name not in ("edition", "state", "q", "since", "until", "limit", "next"):
-            raise MalformedError(f"expected edition, state, q, since, until, limit, next, got {name[:60]!r}", path=name)
+        if name not in FILTERS:
+            raise MalformedError(f"expected {', '.join(FILTERS)}, got {name[:60]!r}", path=name)
     state = query.get("state")
     if state is not None and state not in STATES:
         raise MalformedError(f"expected one of {', '.join(STATES)}, got {state[:60]!r}", path="state")
     limit = query.get("limit", str(PAGE))
     if not NUMBER.fullmatch(limit) or not 1 <= int(limit) <= LARGEST_PAGE:
         raise MalformedError(f"expected 1 to {LARGEST_PAGE}, got {limit[:60]!r}", path="limit")
-    before = None
-    if "next" in query:
-        ms, _, item_id = query["next"].partition(".")
-        if not NUMBER.fullmatch(ms) or not item_id:
-            raise MalformedError("expected next as the previous page gave it", path="next")
-        before = (int(ms), item_id)
+    before = place_of(query["next"]) if "next" in query else None
     wanted = Wanted(
         edition=query.get("edition"),
         state=state,
         text=query.get("q") or None,
         since_ms=_moment(query.get("since"), "since"),
         until_ms=_moment(query.get("until"), "until"),
+        editor=query.get("by") or None,
     )
     return wanted, int(limit), before
+
+
+def place_of(text: str) -> tuple[int, str]:
+    """Read where the next page of a listing starts.
+
+    Raises:
+        MalformedError: no page gave that.
+    """
+    ms, _, item_id = text.partition(".")
+    if not NUMBER.fullmatch(ms) or not item_id:
+        raise MalformedError("expected next as the previous page gave it", path="next")
+    return int(ms), item_id
 
 
 def _moment(text: str | None, name: str) -> int | None:

@@ -2,11 +2,13 @@
 
 from urllib.parse import urlsplit
 
+import msgspec
 from starlette.requests import Request
 
 from service.domain.lifecycle import Record, State
 from service.errors import ForbiddenError, OriginError, UnauthenticatedError
 from service.store.accounts import STAFF, Account, Accounts, Role
+from service.store.audit import AuditEntry
 
 PUBLISHERS: tuple[Role, ...] = ("editor", "chief")
 WIRES: tuple[Role, ...] = ("ingest", "editor", "chief")
@@ -90,6 +92,11 @@ def require_hold(account: Account, record: Record) -> None:
     require(account, STAFF, "changing an item")
     if account.role == "contributor" and record.state not in CONTRIBUTORS_OWN:
         raise ForbiddenError(f"a contributor changes drafts; {record.id} is {record.state}")
+
+
+def seen_by(account: Account, entry: AuditEntry) -> AuditEntry:
+    """An audit entry as this account may see it: where people sit and work is for chiefs alone to know."""
+    return entry if account.role == "chief" else msgspec.structs.replace(entry, address=None)
 
 
 def admit_reader(accounts: Accounts, header: str | None, edition: str) -> None:

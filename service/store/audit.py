@@ -24,6 +24,8 @@ SCANNED = 10_000
 SKEW_MS = 60_000
 # Entries that are read at once when all are: some hundred kilobytes.
 PAGE = 1_000
+# How many one look at the newest goes through; it then says where to go on.
+LOOKED_THROUGH, CHUNK = 2_000, 200
 
 Row = tuple[bytes, dict[bytes, bytes]]
 
@@ -70,11 +72,23 @@ class AuditEntry(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
 
 def of_item(redis: Redis, record: Record) -> list[AuditEntry]:
     """The entries of one item, oldest first: those written between its first and its last change."""
+    return [each.entry for each in places_of(redis, record) if each.entry is not None]
+
+
+def places_of(redis: Redis, record: Record) -> list["Seen"]:
+    """The entries of one item in their places, oldest first; those that cannot be read are nobody's.
+
+    Looked for from both ends of its life: between a line and its kill on a court's order there may be weeks.
+    """
+    key = Keys.of(record.edition).audit
     first = parse_ms(record.created_at, "createdAt") - SKEW_MS
     last = parse_ms(record.changed_at, "changedAt") + SKEW_MS
-    rows = cast(list[Row], redis.xrange(Keys.of(record.edition).audit, min=first, max=last, count=SCANNED))
-    entries = (msgspec.json.decode(fields[b"entry"], type=AuditEntry) for _, fields in rows)
-    return [entry for entry in entries if entry.id == record.id]
+    rows = dict(cast(list[Row], redis.xrange(key, min=first, max=last, count=SCANNED // 2)))
+    if len(rows) == SCANNED // 2:
+        since = f"({next(reversed(rows)).decode()}"
+        rows |= reversed(cast(list[Row], redis.xrevrange(key, max=last, min=since, count=SCANNED // 2)))
+    seen = (_seen(record.edition, entry_id, fields) for entry_id, fields in rows.items())
+    return [each for each in seen if each.entry is not None and each.entry.id == record.id]
 
 
 class Extent(NamedTuple):
@@ -111,16 +125,98 @@ def entries(redis: Redis, edition: str, first: str | int = "-", last: str | int 
             earlier = cast(list[Row], redis.xrevrange(key, max=f"({rows[0][0].decode()}", count=1))
             after = _text(earlier[0][1].get(b"link")) if earlier else None
         for entry_id, fields in rows:
-            yield Linked(
-                edition=edition,
-                id=entry_id.decode(),
-                n=_number(fields.get(b"n")),
-                link=_text(fields.get(b"link")),
-                entry=_text(fields.get(b"entry")) or "",
-                after=after,
-            )
+            yield _linked(edition, entry_id, fields, after)
             after = None
         since = f"({rows[-1][0].decode()}"
+
+
+def exported(redis: Redis, edition: str, first: int | None = None, last: int | None = None) -> Iterator[bytes]:
+    """Write an edition's audit as JSON lines, oldest first, and one more that closes it: what `verify` reads.
+
+    `first` and `last` are moments in ms. What is written meanwhile is not in it.
+    """
+    now = extent(redis, edition)
+    found: Linked | None = None
+    if now.last_id is not None:
+        start = "-" if first is None else first
+        for each in entries(redis, edition, start, now.last_id if last is None else last):
+            yield msgspec.json.encode(each) + b"\n"
+            found = each
+    end = now.end
+    if last is not None or (first is not None and found is None):
+        # A part ends where it ends, and not where the log does.
+        end = End(edition=edition, count=0, head=START)
+        if found is not None:
+            end = End(edition=edition, count=found.n or 0, head=found.link or START)
+    yield msgspec.json.encode(end) + b"\n"
+
+
+class Look(NamedTuple):
+    """What a look at the audit asks for; None is anything. The moments are those at which Redis wrote an entry."""
+
+    editor: str | None = None
+    action: str | None = None
+    since_ms: int | None = None
+    until_ms: int | None = None
+
+
+class Seen(NamedTuple):
+    """An entry in its place. `entry` is None where it cannot be read, which only tampering explains."""
+
+    place: Linked
+    entry: AuditEntry | None
+
+
+def newest(redis: Redis, edition: str, look: Look, limit: int, before: str | None) -> tuple[list[Seen], str | None]:
+    """Read an edition's audit, newest first, from before that id of the stream on.
+
+    Also says the id after which the next page may start; None: nothing is left.
+    """
+    key = Keys.of(edition).audit
+    found: list[Seen] = []
+    top: Any = f"({before}" if before is not None else "+" if look.until_ms is None else look.until_ms
+    low: Any = "-" if look.since_ms is None else look.since_ms
+    looked = 0
+    while True:
+        rows = cast(list[Row], redis.xrevrange(key, max=top, min=low, count=CHUNK))
+        for entry_id, fields in rows:
+            looked += 1
+            each = _seen(edition, entry_id, fields)
+            if _fits(each.entry, look):
+                found.append(each)
+            if len(found) == limit or looked == LOOKED_THROUGH:
+                return found, each.place.id
+        if len(rows) < CHUNK:
+            return found, None
+        top = f"({rows[-1][0].decode()}"
+
+
+def _seen(edition: str, entry_id: bytes, fields: dict[bytes, bytes]) -> Seen:
+    place = _linked(edition, entry_id, fields)
+    try:
+        return Seen(place, msgspec.json.decode(place.entry, type=AuditEntry))
+    except msgspec.MsgspecError:
+        return Seen(place, None)
+
+
+def _fits(entry: AuditEntry | None, look: Look) -> bool:
+    # One that cannot be read may be anybody's: it is always shown.
+    if entry is None:
+        return True
+    if look.action is not None and entry.action != look.action:
+        return False
+    return look.editor is None or entry.by.casefold() == look.editor.casefold()
+
+
+def _linked(edition: str, entry_id: bytes, fields: dict[bytes, bytes], after: str | None = None) -> Linked:
+    return Linked(
+        edition=edition,
+        id=entry_id.decode(),
+        n=_number(fields.get(b"n")),
+        link=_text(fields.get(b"link")),
+        entry=_text(fields.get(b"entry")) or "",
+        after=after,
+    )
 
 
 def _number(value: bytes | None) -> int | None:

@@ -28,13 +28,18 @@ _version = msgspec.json.Decoder(Version)
 
 
 class Wanted(NamedTuple):
-    """What a listing asks for; None is anything. `since_ms` and `until_ms` compare the time of the last change."""
+    """What a listing asks for; None is anything. `since_ms` and `until_ms` compare the time of the last change.
+
+    `editor` is who made it or changed it last. `among` are the editions that who asks may enter; none: all.
+    """
 
     edition: str | None = None
     state: State | None = None
     text: str | None = None
     since_ms: int | None = None
     until_ms: int | None = None
+    editor: str | None = None
+    among: tuple[str, ...] = ()
 
 
 class Items:
@@ -134,6 +139,7 @@ class Items:
     def _newest(self, wanted: Wanted, before: tuple[int, str] | None) -> Iterator[tuple[int, Record]]:
         """Walk the editions' indexes together, newest first, reading records in chunks."""
         codes = [wanted.edition] if wanted.edition else list(self._editions)
+        codes = [code for code in codes if not wanted.among or code in wanted.among]
         walks = {code: self._walk(code, wanted, before) for code in codes}
         heads = {code: head for code, walk in walks.items() if (head := next(walk, None)) is not None}
         while heads:
@@ -172,6 +178,10 @@ class Items:
 def _fits(record: Record, wanted: Wanted) -> bool:
     if wanted.state is not None and record.state != wanted.state:
         return False
+    if wanted.editor is not None:
+        editor = wanted.editor.casefold()
+        if editor not in (record.created_by.casefold(), record.changed_by.casefold()):
+            return False
     if wanted.text is None:
         return True
     if record.item is None:

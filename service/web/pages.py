@@ -187,6 +187,11 @@ def render_desk(
     )
 
 
+def render(template: str, **values: object) -> str:
+    """Render one of the desk's other pages."""
+    return _environment().get_template(template).render(urgency=ENGLISH.urgency, **values)
+
+
 def render_problem(error: StoppressError) -> str:
     """Render an error for a person with a browser."""
     return _environment().get_template("problem.html").render(problem=error.problem())

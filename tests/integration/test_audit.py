@@ -12,6 +12,7 @@ import pytest
 from service.domain import lifecycle
 from service.domain.item import Change
 from service.errors import TakenError
+from service.store import audit
 from service.store.audit import AuditEntry, entries, extent, of_item
 from service.store.chain import START, Chain, digest_of, link_after
 from service.store.keys import Keys
@@ -291,6 +292,39 @@ def test_an_entry_tells_before_and_after_without_the_text(service: Service, outb
     assert b"Secret" not in b"".join(value for _, fields in rows(service) for value in fields.values())
     assert "Secret" not in export(service, "killed.jsonl").read_text()
     assert AuditEntry.of(killed, None).note == "court order"
+
+
+def test_the_entries_of_a_line_are_found_at_both_ends_of_a_long_life(
+    service: Service, outbox: Outbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(audit, "SCANNED", 4)
+    made = lifecycle.create(EN, draft(id="a"), state="live", by="ann", now_ms=NOW_MS)
+    outbox.accept(made)
+    publish(outbox, *(f"b{number}" for number in range(6)))
+    killed = lifecycle.act(made.record, "kill", version=None, by="ann", now_ms=NOW_MS + 9_000, note="court order")
+    outbox.accept(killed)
+    # When Redis wrote them, had its clock been at the moment of the sample.
+    rewrite(service, lambda given: [(f"{NOW_MS + place}-0".encode(), row[1]) for place, row in enumerate(given)])
+    assert [entry.action for entry in of_item(service.redis, killed.record)] == ["publish", "kill"]
+
+
+def test_a_look_at_the_newest_is_bounded_and_goes_on_where_it_stopped(
+    service: Service, outbox: Outbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(audit, "LOOKED_THROUGH", 4)
+    monkeypatch.setattr(audit, "CHUNK", 3)
+    publish(outbox, "first")
+    outbox.accept(lifecycle.create(EN, draft(id="x"), state="draft", by="Bob", now_ms=NOW_MS))
+    publish(outbox, *(f"b{number}" for number in range(5)))
+    look = audit.Look(editor="bob")
+    found, onward = audit.newest(service.redis, "en", look, 10, None)
+    assert found == []
+    assert onward == rows(service)[3][0].decode()
+    found, onward = audit.newest(service.redis, "en", look, 10, onward)
+    assert [each.entry.id for each in found if each.entry] == ["x"]
+    assert onward is None
+    every = audit.newest(service.redis, "en", audit.Look(), 3, None)[0]
+    assert [each.place.n for each in every] == [7, 6, 5]
 
 
 def test_the_commands_say_on_one_line_what_is_wrong(service: Service) -> None:

@@ -544,7 +544,7 @@ def test_a_bad_query_of_the_ticker_is_refused(service: Service, query: str, path
 
 
 LISTING = {
-    "color=red": ("color", "expected edition, state, q, since, until, limit, next, got 'color'"),
+    "color=red": ("color", "expected edition, state, q, by, since, until, limit, next, got 'color'"),
     "state=dead": ("state", "expected one of draft, .*, got 'dead'"),
     "state=": ("state", "expected one of draft, .*, got ''"),
     "limit=0": ("limit", "expected 1 to 200, got '0'"),

@@ -128,7 +128,7 @@ async function save(publishes, reason) {
     dialog.close();
     if (kind === "correct" && kin.length) offer(kin);
   } catch (error) {
-    if (error.code === "stale") await merge();
+    if (error.code === "stale-version") await merge();
     else if (error.code === "second-person" && about.publishes && !reason) {
       sending = false;
       await override(error, (given) => save(publishes, given));

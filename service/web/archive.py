@@ -1,0 +1,249 @@
+"""Archive: the desk's memory. A search, the story of one item, and who did what; it only reads."""
+
+import re
+from collections.abc import Iterator, Mapping
+from typing import NamedTuple
+
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, RedirectResponse, Response, StreamingResponse
+
+from service.domain.edition import Edition, Editions
+from service.domain.instant import format_ms, parse_ms
+from service.domain.lifecycle import ACTIONS, Record, State
+from service.errors import MalformedError, UnauthenticatedError
+from service.newsroom import auth
+from service.newsroom.api import STATES, in_thread, place_of, signed_in
+from service.newsroom.queue import Newsroom, now_ms
+from service.store import reach
+from service.store.accounts import STAFF, Account
+from service.store.audit import LOOKED_THROUGH, Look, Seen, exported, extent, newest, places_of
+from service.store.connect import of_edition
+from service.store.items import SCANNED, Wanted
+from service.store.sessions import Sessions
+from service.web.desk import PRIVATE
+from service.web.filters import Filters
+from service.web.pages import render
+from service.web.report import Report, as_csv, build
+
+PAGE = 50
+# Steps of one item on its page; its CSV has them all.
+SHOWN = 200
+LONGEST_TEXT, LONGEST_NAME = 300, 64
+WRITES = ("create", "update", "correct", "refile", *ACTIONS)
+STREAM_ID = re.compile(r"\d{1,15}-\d{1,19}", re.ASCII)
+# Bytes of an export that are sent at once.
+CHUNK = 262_144
+
+
+class Visitor(NamedTuple):
+    """Who looks, the proof of their session for its forms, and the editions that they may enter."""
+
+    account: Account
+    csrf: str
+    editions: list[Edition]
+
+    @property
+    def page(self) -> dict[str, object]:
+        """What every page is told."""
+        choices = [(edition.code, edition.name) for edition in self.editions]
+        return {"account": self.account, "csrf": self.csrf, "edition_choices": choices}
+
+
+async def search(request: Request) -> Response:
+    """`GET /desk/search`: a form, and the lines that it finds, last changed first."""
+    try:
+        visitor = await _visitor(request)
+    except UnauthenticatedError:
+        return RedirectResponse("/desk/sign-in", 303, PRIVATE)
+    filters = Filters(request, ("q", "edition", "state", "by", "since", "until", "next"))
+    codes = [edition.code for edition in visitor.editions]
+    wanted = Wanted(
+        edition=filters.one_of("edition", codes),
+        state=_state(filters),
+        text=filters.text("q", LONGEST_TEXT),
+        editor=filters.text("by", LONGEST_NAME),
+        since_ms=filters.moment("since"),
+        until_ms=filters.moment("until", whole_minute=True),
+        among=visitor.account.editions,
+    )
+    before = None
+    if filters.given["next"]:
+        try:
+            before = place_of(filters.given["next"])
+        except MalformedError as error:
+            filters.faults["form"] = error.detail
+    found: list[Record] = []
+    older = None
+    if not filters.faults:
+        newsroom: Newsroom = request.state.newsroom
+        # One more than is shown says whether there is more.
+        found, older = await in_thread(newsroom.items.search, wanted, PAGE + 1, before)
+    stopped = older is not None and len(found) <= PAGE
+    if len(found) > PAGE:
+        found = found[:PAGE]
+        older = f"{parse_ms(found[-1].changed_at, 'changedAt')}.{found[-1].id}"
+    page = render(
+        "search.html",
+        **visitor.page,
+        given=filters.given,
+        faults=filters.faults,
+        states=[(state, state) for state in STATES],
+        found=found,
+        by_code={edition.code: edition for edition in visitor.editions},
+        older=filters.further("/desk/search", older) if older else None,
+        stopped_at=format_ms(int(older.partition(".")[0])) if older and stopped else None,
+        looked=SCANNED,
+        further=before is not None,
+    )
+    return HTMLResponse(page, 400 if filters.faults else 200, PRIVATE)
+
+
+async def item(request: Request) -> Response:
+    """`GET /desk/items/{id}`: a line now, each of its versions, what the audit says of it, and how far it got."""
+    try:
+        visitor = await _visitor(request)
+    except UnauthenticatedError:
+        return RedirectResponse("/desk/sign-in", 303, PRIVATE)
+    report = await in_thread(_report, request, visitor.account, SHOWN)
+    editions: Editions = request.state.editions
+    page = render(
+        "item.html",
+        **visitor.page,
+        record=report.record,
+        report=report,
+        steps=list(reversed(report.steps[-SHOWN:])),
+        left_out=max(0, len(report.steps) - SHOWN),
+        edition=editions.named(report.record.edition),
+        chief=visitor.account.role == "chief",
+        now=format_ms(now_ms()),
+    )
+    return HTMLResponse(page, headers=PRIVATE)
+
+
+async def report_csv(request: Request) -> Response:
+    """`GET /desk/items/{id}/report.csv`: the same report for a spreadsheet."""
+    visitor = await _visitor(request)
+    report = await in_thread(_report, request, visitor.account, 0)
+    body = as_csv(report, addresses=visitor.account.role == "chief")
+    return Response(body, headers=_file(f"stoppress-{report.record.id}.csv"), media_type="text/csv; charset=utf-8")
+
+
+async def audit(request: Request) -> Response:
+    """`GET /desk/audit`: what was accepted of an edition, newest first. Nothing edits it."""
+    try:
+        visitor = await _visitor(request)
+    except UnauthenticatedError:
+        return RedirectResponse("/desk/sign-in", 303, PRIVATE)
+    filters = Filters(request, ("edition", "by", "action", "since", "until", "next"))
+    codes = [edition.code for edition in visitor.editions]
+    code = filters.one_of("edition", codes) or next(iter(codes), "")
+    look = Look(
+        editor=filters.text("by", LONGEST_NAME),
+        action=filters.one_of("action", list(WRITES)),
+        since_ms=filters.moment("since"),
+        until_ms=filters.moment("until", whole_minute=True),
+    )
+    before = filters.given["next"] or None
+    if before is not None and not STREAM_ID.fullmatch(before):
+        filters.faults["form"] = "expected next as the previous page gave it"
+    if not codes:
+        filters.faults["edition"] = "expected an edition that you may enter: none of yours is configured"
+
+    def read() -> tuple[list[Seen], str | None, int, str]:
+        redis = of_edition(request.state.redis, code)
+        found, older = newest(redis, code, look, PAGE + 1, before)
+        end = extent(redis, code).end
+        return found, older, end.count, end.head
+
+    found: list[Seen] = []
+    older, count, head = None, 0, ""
+    if not filters.faults:
+        found, older, count, head = await in_thread(read)
+    stopped = older is not None and len(found) <= PAGE
+    if len(found) > PAGE:
+        found = found[:PAGE]
+        older = found[-1].place.id
+    filters.given["edition"] = filters.given["edition"] or code
+    page = render(
+        "audit.html",
+        **visitor.page,
+        given=filters.given,
+        faults=filters.faults,
+        actions=[(action, action) for action in WRITES],
+        found=[Seen(each.place, auth.seen_by(visitor.account, each.entry) if each.entry else None) for each in found],
+        older=filters.further("/desk/audit", older) if older else None,
+        stopped_at=format_ms(int(older.partition("-")[0])) if older and stopped else None,
+        looked=LOOKED_THROUGH,
+        further=before is not None,
+        count=count,
+        head=head,
+        chief=visitor.account.role == "chief",
+    )
+    return HTMLResponse(page, 400 if filters.faults else 200, PRIVATE)
+
+
+async def export(request: Request) -> Response:
+    """`GET /desk/audit/export?edition=en`: the log as `stoppress audit export` writes it; without an edition, all."""
+    visitor = await _visitor(request)
+    auth.require(visitor.account, ("chief",), "exporting the audit log")
+    wanted = request.query_params.get("edition")
+    codes = [edition.code for edition in visitor.editions]
+    if wanted is not None:
+        editions: Editions = request.state.editions
+        codes = [editions.named(wanted).code]
+        auth.require_edition(visitor.account, wanted)
+
+    def chunks() -> Iterator[bytes]:
+        chunk = bytearray()
+        for code in codes:
+            for line in exported(of_edition(request.state.redis, code), code):
+                chunk += line
+                if len(chunk) >= CHUNK:
+                    yield bytes(chunk)
+                    chunk.clear()
+        yield bytes(chunk)
+
+    lines = chunks()
+    # A Redis that does not answer is a refusal, and no file that ends too soon. Later it is one: `verify` says so.
+    first = await in_thread(next, lines, b"")
+
+    def whole() -> Iterator[bytes]:
+        yield first
+        yield from lines
+
+    name = f"stoppress-audit-{wanted}.jsonl" if wanted is not None else "stoppress-audit.jsonl"
+    return StreamingResponse(whole(), headers=_file(name), media_type="application/jsonl")
+
+
+def _report(request: Request, account: Account, compared: int) -> Report:
+    newsroom: Newsroom = request.state.newsroom
+    record = newsroom.items.get(request.path_params["id"])
+    auth.require_edition(account, record.edition)
+    redis = of_edition(request.state.redis, record.edition)
+    reached = reach.read(redis, record.edition, record.id, record.item, now_ms()) if record.public else None
+    seen = [each._replace(entry=auth.seen_by(account, each.entry)) for each in places_of(redis, record) if each.entry]
+    # Further columns of each version, by its number: `build` puts them on the page and into the CSV.
+    more: Mapping[int, Mapping[str, str]] = {}
+    return build(record, newsroom.items.history(record), seen, reached, more, compared)
+
+
+def _state(filters: Filters) -> State | None:
+    chosen = filters.one_of("state", list(STATES))
+    return next((state for state in STATES if state == chosen), None)
+
+
+async def _visitor(request: Request) -> Visitor:
+    cookie = auth.cookie_of(request)
+    if cookie is None:
+        raise UnauthenticatedError("expected a session of the desk, got none: sign in at /desk/sign-in")
+    account = await signed_in(request, cookie)
+    auth.require(account, STAFF, "the desk")
+    sessions: Sessions = request.state.sessions
+    csrf = await in_thread(sessions.csrf, cookie)
+    editions: Editions = request.state.editions
+    return Visitor(account, csrf, [each for each in editions.values() if account.may_enter(each.code)])
+
+
+def _file(name: str) -> dict[str, str]:
+    """Headers of a file to keep; the name has only characters that every system takes (RFC 6266)."""
+    return PRIVATE | {"content-disposition": f'attachment; filename="{re.sub(r"[^A-Za-z0-9._-]", "_", name)}"'}
