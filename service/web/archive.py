@@ -14,7 +14,7 @@ from service.errors import MalformedError, UnauthenticatedError
 from service.newsroom import auth
 from service.newsroom.api import STATES, in_thread, place_of, signed_in
 from service.newsroom.queue import Newsroom, now_ms
-from service.store import reach
+from service.store import hops, reach
 from service.store.accounts import STAFF, Account
 from service.store.audit import LOOKED_THROUGH, Look, Seen, exported, extent, newest, places_of
 from service.store.connect import of_edition
@@ -222,9 +222,24 @@ def _report(request: Request, account: Account, compared: int) -> Report:
     redis = of_edition(request.state.redis, record.edition)
     reached = reach.read(redis, record.edition, record.id, record.item, now_ms()) if record.public else None
     seen = [each._replace(entry=auth.seen_by(account, each.entry)) for each in places_of(redis, record) if each.entry]
-    # Further columns of each version, by its number: `build` puts them on the page and into the CSV.
-    more: Mapping[int, Mapping[str, str]] = {}
+    (ways,) = hops.read(redis, record.edition, [(record.id, record.version)])
+    more = {way.version: _way(way) for way in ways}
     return build(record, newsroom.items.history(record), seen, reached, more, compared)
+
+
+def _way(way: hops.Hops) -> Mapping[str, str]:
+    """The way of one version to the screens, as further columns of the report."""
+
+    def ms(value: int | None) -> str:
+        return f"{value} ms" if value is not None else "not known"
+
+    return {
+        "in the log after": ms(way.in_log),
+        "first screen after": ms(way.first),
+        "half of them within": ms(way.p50),
+        "99 % of them within": ms(way.p99),
+        "screens that confirmed": str(way.confirmed),
+    }
 
 
 def _state(filters: Filters) -> State | None:

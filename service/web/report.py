@@ -94,7 +94,7 @@ def _steps(
     before: Item | None = None
     revs = sorted(steps)
     # The change that readers got is the last step of a version: what a draft went through before has the same one.
-    last = {steps[rev].version: rev for rev in revs}
+    last = {steps[rev].version: rev for rev in revs if steps[rev].action != "link"}
     for left, rev in zip(range(len(revs), 0, -1), revs, strict=True):
         seen = written.get(rev)
         version = steps[rev]
@@ -118,7 +118,7 @@ def _steps(
             link=seen.place.link if seen else None,
             diff=diff,
             differing=differing,
-            more=more.get(version.version, {}) if last[version.version] == rev else {},
+            more=more.get(version.version, {}) if last.get(version.version) == rev else {},
         )
         before = item or before
 
@@ -172,6 +172,7 @@ def _row(report: Report, step: Step, *, addresses: bool) -> dict[str, Any]:
         "at (UTC)": step.at,
         "by": step.by,
         "note": step.note,
+        "went on alone because": entry.override if entry is not None else None,
         "version before": before.version if before else None,
         "state before": before.state if before else None,
         "state": step.state,
