@@ -35,6 +35,7 @@ from service.routes import routes
 from service.settings import Settings
 from service.store import reach
 from service.store.accounts import Accounts
+from service.store.coming import Comings
 from service.store.connect import alike, blocking, of_edition, queueing, streaming
 from service.store.items import Items
 from service.store.outbox import Outbox, breaking_queue
@@ -42,6 +43,7 @@ from service.store.sessions import Sessions
 from service.store.users import Users
 from service.tasks import Tasks
 from service.web.desk import MOST_SIGN_INS
+from service.web.desk_sso import Sso
 from service.web.errors import HANDLERS
 from service.web.metrics import Metrics
 from service.web.middleware import SecurityHeaders
@@ -84,7 +86,14 @@ def create_app(settings: Settings, *, turn_seconds: float = 1.0, sheets: Path | 
             Items(redis, editions, settings.wait_replicas),
             Outbox(redis, queue, settings.wait_replicas),
         )
-        sessions = Sessions(redis, Users(redis))
+        users = Users(redis)
+        sessions = Sessions(redis, users)
+        sso = None
+        if settings.provider is not None:
+            # Only here: what checks signatures takes memory that most services need not spend.
+            from service.newsroom.oidc import Oidc
+
+            sso = Sso(Oidc(settings.provider), Comings(redis), users, settings.public_url)
         landings = Landings()
 
         tickers = {code: Ticker(edition) for code, edition in editions.items()}
@@ -148,6 +157,7 @@ def create_app(settings: Settings, *, turn_seconds: float = 1.0, sheets: Path | 
                     "editions": editions,
                     "newsroom": newsroom,
                     "sessions": sessions,
+                    "sso": sso,
                     "sign_ins": asyncio.Semaphore(MOST_SIGN_INS),
                     "landings": landings,
                     "gateway": gateway,

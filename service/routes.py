@@ -8,7 +8,7 @@ from starlette.staticfiles import StaticFiles
 from service.gateway import snapshot
 from service.gateway.socket import socket
 from service.newsroom import api, ingest
-from service.web import desk, home, ops
+from service.web import desk, desk_sso, home, ops
 
 
 def routes() -> list[BaseRoute]:
@@ -35,6 +35,8 @@ def routes() -> list[BaseRoute]:
         Route("/desk/sign-in", desk.sign_in),
         Route("/desk/sign-in", desk.start, methods=["POST"]),
         Route("/desk/sign-out", desk.end, methods=["POST"]),
+        Route("/desk/oidc/start", desk_sso.begin),
+        Route("/desk/oidc/callback", desk_sso.finish),
         # Operators.
         Route("/healthz", ops.healthz),
         Route("/readyz", ops.readyz),

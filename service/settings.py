@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 
 from service.address import Address
 from service.errors import SettingsError
+from service.provider import Provider
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
@@ -46,6 +47,8 @@ class Settings:
     drain_seconds: float = 30.0
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     log_format: Literal["console", "json"] = "console"
+    public_url: str | None = None
+    provider: Provider | None = None
 
     @classmethod
     def from_env(cls, env: Mapping[str, str]) -> "Settings":
@@ -80,6 +83,8 @@ class Settings:
             drain_seconds=_number(env, "STOPPRESS_DRAIN_SECONDS", 30.0, low=0.0, high=3600.0),
             log_level=_choice(env, "STOPPRESS_LOG_LEVEL", "info", ("debug", "info", "warning", "error")),
             log_format=_choice(env, "STOPPRESS_LOG_FORMAT", "console", ("console", "json")),
+            public_url=_public_url(env),
+            provider=Provider.from_env(env),
         )
 
     def require_redis_url(self) -> str:
@@ -194,6 +199,16 @@ def _origins(env: Mapping[str, str]) -> tuple[str, ...]:
                 f"STOPPRESS_ALLOWED_ORIGINS: expected * or a list such as https://news.example, got {origin!r}"
             )
     return origins
+
+
+def _public_url(env: Mapping[str, str]) -> str | None:
+    text = env.get("STOPPRESS_PUBLIC_URL")
+    if not text:
+        return None
+    url = text.rstrip("/")
+    if not _is_origin(url) or not url.isascii() or not url.isprintable() or " " in url:
+        raise SettingsError(f"STOPPRESS_PUBLIC_URL: expected an address such as https://news.example, got {text!r}")
+    return url
 
 
 def _is_origin(text: str) -> bool:
