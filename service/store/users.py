@@ -134,9 +134,12 @@ class Users:
         role = _role(role)
 
         def admit() -> User:
-            user = self._of(subject)
+            # Read once: who comes twice at once would else find the name taken, by themselves.
+            known = self.listed()
+            user = next((user for user in known if user.subject == subject), None)
             if user is None:
-                return self._newcomer(subject, name, role, now_ms, taken)
+                others = {other.casefold() for other in (*taken, *(user.name for user in known))}
+                return _newcomer(subject, name, role, now_ms, others)
             if user.disabled:
                 raise ForbiddenError(f"expected an account that is in use, got that of {user.name}, which is disabled")
             return msgspec.structs.replace(user, role=role)
@@ -145,7 +148,7 @@ class Users:
 
     def turn_away(self, subject: tuple[str, str]) -> None:
         """End the sessions of whom an OpenID provider gives no role at the desk any more."""
-        user = self._of(subject)
+        user = next((user for user in self.listed() if user.subject == subject), None)
         if user is not None:
             with suppress(NotFoundError):
                 self._edit(user.name, lambda user: msgspec.structs.replace(user, stamp=_stamp()))
@@ -208,19 +211,6 @@ class Users:
         except NotFoundError:
             raise _refused() from None
 
-    def _of(self, subject: tuple[str, str]) -> User | None:
-        return next((user for user in self.listed() if user.subject == subject), None)
-
-    def _newcomer(self, subject: tuple[str, str], name: str, role: Role, now_ms: int, taken: Collection[str]) -> User:
-        name = _name(name)
-        require_free(name)
-        if self.find(name) is not None or name.casefold() in {each.casefold() for each in taken}:
-            raise ConflictError(
-                f"expected a name that nobody has here, got {name!r}, which another account has: whoever runs this "
-                "service can remove that one, or your sign-in service can give you another name"
-            )
-        return User(name=name, role=role, created=format_ms(now_ms), stamp=_stamp(), subject=subject)
-
     def _edit(self, name: str, change: Callable[[User], User]) -> User:
         return self._write(lambda: change(self.get(name)))
 
@@ -243,6 +233,17 @@ class Users:
     def _nobodys(self) -> str:
         """A hash that no password fits, made when it is first needed."""
         return self._hasher.hash("nobody's password")
+
+
+def _newcomer(subject: tuple[str, str], name: str, role: Role, now_ms: int, others: set[str]) -> User:
+    name = _name(name)
+    require_free(name)
+    if name.casefold() in others:
+        raise ConflictError(
+            f"expected a name that nobody has here, got {name!r}, which another account has: whoever runs this service "
+            "can remove that one, or your sign-in service can give you another name"
+        )
+    return User(name=name, role=role, created=format_ms(now_ms), stamp=_stamp(), subject=subject)
 
 
 def _name(name: str) -> str:

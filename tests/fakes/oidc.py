@@ -3,22 +3,24 @@
 import asyncio
 import base64
 import hashlib
+import hmac
 import json
 import secrets
 import socket
 import threading
 import time
 from collections.abc import Callable
+from html import escape
 from types import TracebackType
 from typing import Any, Self
 from urllib.parse import unquote_plus, urlencode
 
 import uvicorn
 from joserfc import jwt
-from joserfc.jwk import ECKey, Key, OctKey, RSAKey
+from joserfc.jwk import ECKey, Key, RSAKey
 from starlette.applications import Starlette
 from starlette.requests import Request
-from starlette.responses import JSONResponse, RedirectResponse, Response
+from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
 from starlette.routing import Route
 
 CLIENT_ID = "stoppress"
@@ -71,6 +73,8 @@ class FakeProvider:
         self.error: str | None = None
         self.says_iss: str | None = None
         self.codes: list[str] = []
+        # Whether a person must press something, as where a real one asks for a password.
+        self.asks = False
 
     def signed(self, claims: dict[str, Any]) -> str:
         """An ID token as it should be."""
@@ -84,8 +88,9 @@ class FakeProvider:
 
     def signed_with_the_public_key(self, claims: dict[str, Any]) -> str:
         """One whose HMAC has the public key for a secret, which takes whoever mixes up the two for the provider."""
-        public = OctKey.import_key(self.key.as_pem(private=False))  # type: ignore[attr-defined]
-        return jwt.encode({"alg": "HS256", "kid": self.key.kid}, claims, public, algorithms=["HS256"])
+        signed = f"{_json({'alg': 'HS256', 'kid': self.key.kid})}.{_json(claims)}"
+        public: bytes = self.key.as_pem(private=False)  # type: ignore[attr-defined]
+        return f"{signed}.{_base64(hmac.digest(public, signed.encode(), 'sha256'))}"
 
     def rotate(self, key: Key | None = None) -> None:
         """Sign with another key from now on; the old one is withdrawn."""
@@ -149,7 +154,10 @@ class FakeProvider:
             back["code"] = secrets.token_urlsafe(16)
             self.codes.append(back["code"])
             self._grants[back["code"]] = dict(query)
-        return RedirectResponse(f"{query['redirect_uri']}?{urlencode(back)}", 302)
+        place = f"{query['redirect_uri']}?{urlencode(back)}"
+        if self.asks:
+            return HTMLResponse(f'<title>Provider</title><a href="{escape(place)}">Approve</a>')
+        return RedirectResponse(place, 302)
 
     async def _token(self, request: Request) -> Response:
         answer = self._answer(request)
