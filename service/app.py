@@ -37,6 +37,7 @@ from service.routes import routes
 from service.settings import Settings
 from service.store import hops, reach
 from service.store.accounts import Accounts
+from service.store.coming import Comings
 from service.store.connect import alike, blocking, of_edition, queueing, streaming
 from service.store.items import Items
 from service.store.outbox import Outbox, breaking_queue
@@ -45,6 +46,7 @@ from service.store.stories import Stories
 from service.store.users import Users
 from service.tasks import Tasks
 from service.web.desk import MOST_SIGN_INS
+from service.web.desk_sso import Sso
 from service.web.errors import HANDLERS
 from service.web.metrics import Metrics
 from service.web.middleware import SecurityHeaders
@@ -89,7 +91,14 @@ def create_app(settings: Settings, *, turn_seconds: float = 1.0, sheets: Path | 
             Stories(redis),
             settings.undo_seconds,
         )
-        sessions = Sessions(redis, Users(redis))
+        users = Users(redis)
+        sessions = Sessions(redis, users)
+        sso = None
+        if settings.provider is not None:
+            # Only here: what checks signatures takes memory that most services need not spend.
+            from service.newsroom.oidc import Oidc
+
+            sso = Sso(Oidc(settings.provider), Comings(redis), users, settings.public_url)
         landings = Landings()
 
         tickers = {code: Ticker(edition) for code, edition in editions.items()}
@@ -160,6 +169,7 @@ def create_app(settings: Settings, *, turn_seconds: float = 1.0, sheets: Path | 
                     "editions": editions,
                     "newsroom": newsroom,
                     "sessions": sessions,
+                    "sso": sso,
                     "sign_ins": asyncio.Semaphore(MOST_SIGN_INS),
                     "landings": landings,
                     "boards": boards,

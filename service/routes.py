@@ -5,7 +5,7 @@ from starlette.routing import BaseRoute, Mount, Route, WebSocketRoute
 from service.gateway import snapshot
 from service.gateway.socket import socket
 from service.newsroom import api, ingest
-from service.web import archive, desk, home, live, ops
+from service.web import archive, desk, desk_sso, home, live, ops
 from service.web.assets import Assets
 
 
@@ -36,6 +36,8 @@ def routes() -> list[BaseRoute]:
         Route("/desk/sign-in", desk.sign_in),
         Route("/desk/sign-in", desk.start, methods=["POST"]),
         Route("/desk/sign-out", desk.end, methods=["POST"]),
+        Route("/desk/oidc/start", desk_sso.begin),
+        Route("/desk/oidc/callback", desk_sso.finish),
         # Its memory.
         Route("/desk/search", archive.search),
         Route("/desk/items/{id}", archive.item),

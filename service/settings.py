@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 
 from service.address import Address
 from service.errors import SettingsError
+from service.provider import Provider
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
@@ -48,6 +49,8 @@ class Settings:
     undo_seconds: tuple[float, float, float, float] = (0.0, 5.0, 5.0, 5.0)
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     log_format: Literal["console", "json"] = "console"
+    public_url: str | None = None
+    provider: Provider | None = None
 
     @classmethod
     def from_env(cls, env: Mapping[str, str]) -> "Settings":
@@ -83,6 +86,8 @@ class Settings:
             undo_seconds=_undo(env),
             log_level=_choice(env, "STOPPRESS_LOG_LEVEL", "info", ("debug", "info", "warning", "error")),
             log_format=_choice(env, "STOPPRESS_LOG_FORMAT", "console", ("console", "json")),
+            public_url=_public_url(env),
+            provider=Provider.from_env(env),
         )
 
     def require_redis_url(self) -> str:
@@ -215,6 +220,16 @@ def _origins(env: Mapping[str, str]) -> tuple[str, ...]:
                 f"STOPPRESS_ALLOWED_ORIGINS: expected * or a list such as https://news.example, got {origin!r}"
             )
     return origins
+
+
+def _public_url(env: Mapping[str, str]) -> str | None:
+    text = env.get("STOPPRESS_PUBLIC_URL")
+    if not text:
+        return None
+    url = text.rstrip("/")
+    if not _is_origin(url) or not url.isascii() or not url.isprintable() or " " in url:
+        raise SettingsError(f"STOPPRESS_PUBLIC_URL: expected an address such as https://news.example, got {text!r}")
+    return url
 
 
 def _is_origin(text: str) -> bool:

@@ -55,6 +55,7 @@ def listed() -> None:
     found = _users().listed()
     for user in found:
         notes = [*(["disabled"] if user.disabled else []), *user.editions]
+        notes += [f"by {user.subject[0]}"] if user.subject else []
         click.echo(f"{user.name:<24} {user.role:<12} {user.created}  {' '.join(notes)}".rstrip())
     if not found:
         click.echo("No users yet: stoppress users add NAME --role editor", err=True)

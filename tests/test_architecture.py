@@ -13,11 +13,12 @@ from service.store.outbox import APPEND_JOB
 ROOT = Path(__file__).parent.parent
 
 # What a package may import of the project, itself aside. What is not listed may import nothing of it.
-FOUNDATION = {"service.address", "service.errors", "service.settings"}
+FOUNDATION = {"service.address", "service.errors", "service.provider", "service.settings"}
 RUNTIME = FOUNDATION | {"service.histogram", "service.logs", "service.tasks"}
 ALLOWED: dict[str, set[str]] = {
     "service.address": set(),
-    "service.settings": {"service.address", "service.errors"},
+    "service.provider": {"service.errors"},
+    "service.settings": {"service.address", "service.errors", "service.provider"},
     "service.errors": set(),
     "service.histogram": set(),
     "service.durability": set(),

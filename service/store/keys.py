@@ -93,6 +93,11 @@ def ticket(digest: str) -> str:
     return f"sp:ticket:{digest}"
 
 
+def coming(digest: str) -> str:
+    """A sign-in that has gone to the OpenID provider and is not back yet."""
+    return f"sp:coming:{digest}"
+
+
 def attempts(digest: str) -> str:
     """How often somebody tried to sign in of late."""
     return f"sp:attempts:{digest}"

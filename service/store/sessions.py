@@ -17,7 +17,7 @@ from service.errors import TooManyError, UnauthenticatedError
 from service.store.accounts import LOCAL, Account
 from service.store.connect import Store, at
 from service.store.keys import DESK_SECRET, attempts, session, ticket
-from service.store.users import Users
+from service.store.users import User, Users
 
 SESSION_SECONDS = 12 * 3600
 TICKET_SECONDS = 3600
@@ -79,6 +79,18 @@ class Sessions:
         self._forget(LOCAL, address)
         return self._start(LOCAL, "", address, now_ms)
 
+    def count(self, address: str | None) -> None:
+        """Count one who goes to the OpenID provider, and would have us ask it.
+
+        Raises:
+            TooManyError: too many came from there of late.
+        """
+        self._require_few(self._counted("", address)[:1])
+
+    def open(self, user: User, address: str | None, now_ms: int) -> str:
+        """The cookie of a new session for whom somebody else has vouched."""
+        return self._start(user.name, user.stamp, address, now_ms)
+
     def account(self, cookie: str) -> Account:
         """Whose session this is, with the role that they have now. Asked for each call: a revoked one stops at once.
 
@@ -98,11 +110,20 @@ class Sessions:
 
     def sign_out(self, cookie: str) -> None:
         """End a session: a copy of its cookie is worth nothing from now on."""
+        place = self.place(cookie)
+        if place is not None:
+            self.end(place)
+
+    def place(self, cookie: str) -> str | None:
+        """Where Redis keeps a session, which says nothing that signs anybody in; None for what is no cookie of ours."""
         try:
-            key = session(_digest(self._token(cookie)))
+            return session(_digest(self._token(cookie)))
         except UnauthenticatedError:
-            return
-        at(self._redis, key).delete(key)
+            return None
+
+    def end(self, place: str) -> None:
+        """End the session that is kept there."""
+        at(self._redis, place).delete(place)
 
     def csrf(self, cookie: str) -> str:
         """What a page of this session sends along with each change; no other page can know it."""
@@ -138,7 +159,10 @@ class Sessions:
 
     def _attempt(self, name: str, address: str | None) -> None:
         """Count before looking: who asks a thousand times at once is counted a thousand times."""
-        for key, most in self._counted(name, address):
+        self._require_few(self._counted(name, address))
+
+    def _require_few(self, counted: list[tuple[str, int]]) -> None:
+        for key, most in counted:
             redis = at(self._redis, key)
             with redis.pipeline() as pipe:
                 pipe.set(key, 0, nx=True, ex=ATTEMPT_SECONDS)

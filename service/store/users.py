@@ -5,7 +5,7 @@ A user is one field of one hash, named by the casefolded name: nobody can pose a
 
 import secrets
 import unicodedata
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from contextlib import suppress
 from functools import cached_property
 from typing import cast
@@ -16,7 +16,14 @@ from argon2.exceptions import InvalidHashError, VerificationError
 from redis import Redis, WatchError
 
 from service.domain.instant import format_ms
-from service.errors import ConflictError, InvalidFieldError, NotFoundError, UnauthenticatedError, UnavailableError
+from service.errors import (
+    ConflictError,
+    ForbiddenError,
+    InvalidFieldError,
+    NotFoundError,
+    UnauthenticatedError,
+    UnavailableError,
+)
 from service.store.accounts import STAFF, Account, Role, require_free
 from service.store.connect import Store, at
 from service.store.keys import USERS
@@ -31,7 +38,8 @@ MOST_TRIES = 100
 class User(msgspec.Struct, frozen=True, kw_only=True):
     """A person. `editions` limits them (empty: all); `password` is the argon2id hash.
 
-    `stamp` is in each of their sessions; those with another are over.
+    `stamp` is in each of their sessions; those with another are over. `subject` is of those who come from an OpenID
+    provider and have no password: its issuer, and what that calls them for ever (OpenID Connect Core 1.0, section 5.7).
     """
 
     name: str
@@ -41,6 +49,7 @@ class User(msgspec.Struct, frozen=True, kw_only=True):
     password: str = ""
     stamp: str = ""
     disabled: bool = False
+    subject: tuple[str, str] | None = None
 
     @property
     def account(self) -> Account:
@@ -80,7 +89,8 @@ class Users:
             UnauthenticatedError: it does not say what was wrong.
         """
         user = self.find(name)
-        known, right = user is not None and not user.disabled, False
+        # Who has no password is checked against nobody's, as who has no account.
+        known, right = user is not None and not user.disabled and bool(user.password), False
         hashed = user.password if user is not None and known else self._nobodys
         with suppress(VerificationError, InvalidHashError):
             self._hasher.verify(hashed, unicodedata.normalize("NFKC", password[: LONGEST + 1]))
@@ -110,14 +120,54 @@ class Users:
         raws = cast(list[bytes], self._redis.hvals(USERS))
         return sorted((msgspec.json.decode(raw, type=User) for raw in raws), key=lambda user: user.name.casefold())
 
+    def come(
+        self, subject: tuple[str, str], name: str, role: Role, now_ms: int, *, taken: Collection[str] = ()
+    ) -> User:
+        """Let in whom an OpenID provider vouches for, with the role that it says: as the account that they have, by the
+        name that this has, else with a new one of the name that the provider says. `taken`: names of others than users.
+
+        Raises:
+            ForbiddenError: the account is disabled.
+            ConflictError: the name is somebody else's, or the service's own.
+            InvalidFieldError: the name will not do.
+        """
+        role = _role(role)
+
+        def admit() -> User:
+            # Read once: who comes twice at once would else find the name taken, by themselves.
+            known = self.listed()
+            user = next((user for user in known if user.subject == subject), None)
+            if user is None:
+                others = {other.casefold() for other in (*taken, *(user.name for user in known))}
+                return _newcomer(subject, name, role, now_ms, others)
+            if user.disabled:
+                raise ForbiddenError(f"expected an account that is in use, got that of {user.name}, which is disabled")
+            return msgspec.structs.replace(user, role=role)
+
+        return self._write(admit)
+
+    def turn_away(self, subject: tuple[str, str]) -> None:
+        """End the sessions of whom an OpenID provider gives no role at the desk any more."""
+        user = next((user for user in self.listed() if user.subject == subject), None)
+        if user is not None:
+            with suppress(NotFoundError):
+                self._edit(user.name, lambda user: msgspec.structs.replace(user, stamp=_stamp()))
+
     def set_password(self, name: str, password: str) -> User:
         """Give a user another password; every session of theirs ends with it.
 
         Raises:
             NotFoundError, InvalidFieldError
+            ConflictError: the user comes from an OpenID provider, which would be gone round.
         """
         hashed = self._hasher.hash(_password(password))
-        return self._edit(name, lambda user: msgspec.structs.replace(user, password=hashed, stamp=_stamp()))
+
+        def change(user: User) -> User:
+            if user.subject is not None:
+                raise ConflictError(f"expected a user with a password here, got {user.name!r}, who signs in elsewhere")
+            return msgspec.structs.replace(user, password=hashed, stamp=_stamp())
+
+        return self._edit(name, change)
 
     def set_role(self, name: str, role: Role) -> User:
         """Raises:
@@ -162,25 +212,38 @@ class Users:
             raise _refused() from None
 
     def _edit(self, name: str, change: Callable[[User], User]) -> User:
-        """Read, change and write, over again where somebody else was quicker."""
+        return self._write(lambda: change(self.get(name)))
+
+    def _write(self, decide: Callable[[], User]) -> User:
+        """Read, decide and write, over again where somebody else was quicker."""
         with self._redis.pipeline() as pipe:
             for _ in range(MOST_TRIES):
                 pipe.watch(USERS)  # type: ignore[no-untyped-call]
-                user = self.get(name)
-                changed = change(user)
+                user = decide()
                 pipe.multi()
-                pipe.hset(USERS, user.name.casefold(), msgspec.json.encode(changed))
+                pipe.hset(USERS, user.name.casefold(), msgspec.json.encode(user))
                 try:
                     pipe.execute()
                 except WatchError:
                     continue
-                return changed
+                return user
         raise UnavailableError(f"expected to change a user within {MOST_TRIES} tries, got others' changes each time")
 
     @cached_property
     def _nobodys(self) -> str:
         """A hash that no password fits, made when it is first needed."""
         return self._hasher.hash("nobody's password")
+
+
+def _newcomer(subject: tuple[str, str], name: str, role: Role, now_ms: int, others: set[str]) -> User:
+    name = _name(name)
+    require_free(name)
+    if name.casefold() in others:
+        raise ConflictError(
+            f"expected a name that nobody has here, got {name!r}, which another account has: whoever runs this service "
+            "can remove that one, or your sign-in service can give you another name"
+        )
+    return User(name=name, role=role, created=format_ms(now_ms), stamp=_stamp(), subject=subject)
 
 
 def _name(name: str) -> str:

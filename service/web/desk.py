@@ -99,7 +99,7 @@ async def similar(request: Request) -> Response:
 
 async def sign_in(request: Request) -> Response:
     """`GET /desk/sign-in`; with `?ticket=`, a button that uses it up: what only looks at links must not."""
-    return _sign_in_page(request.query_params.get("ticket", "")[:100])
+    return sign_in_page(request, ticket=request.query_params.get("ticket", "")[:100])
 
 
 async def start(request: Request) -> Response:
@@ -116,16 +116,13 @@ async def start(request: Request) -> Response:
     try:
         cookie = await _in_turn(request, work)
     except (UnauthenticatedError, TooManyError, UnavailableError) as error:
-        return _sign_in_page("", name=name[:64], error=error)
+        return sign_in_page(request, name=name[:64], error=error)
     before = auth.cookie_of(request)
     if before is not None:
         # Whoever had the browser before is out, whatever copies there are.
         await in_thread(sessions.sign_out, before)
     response = RedirectResponse("/desk", 303, PRIVATE)
-    secure = request.url.scheme == "https" or request.headers.get("x-forwarded-proto") == "https"
-    response.set_cookie(
-        auth.COOKIE, cookie, max_age=SESSION_SECONDS, path="/", secure=secure, httponly=True, samesite="strict"
-    )
+    give_session(request, response, cookie)
     return response
 
 
@@ -185,9 +182,32 @@ async def _form(request: Request) -> FormData:
     return await request.form(max_files=0, max_fields=10)
 
 
-def _sign_in_page(ticket: str, *, name: str = "", error: StoppressError | None = None) -> Response:
+def is_secure(request: Request) -> bool:
+    """Whether the browser's own connection is encrypted, as far as we are told."""
+    return request.url.scheme == "https" or request.headers.get("x-forwarded-proto") == "https"
+
+
+def give_session(request: Request, response: Response, cookie: str) -> None:
+    """Have the browser keep a session's cookie."""
+    response.set_cookie(
+        auth.COOKIE,
+        cookie,
+        max_age=SESSION_SECONDS,
+        path="/",
+        secure=is_secure(request),
+        httponly=True,
+        samesite="strict",
+    )
+
+
+def sign_in_page(
+    request: Request, *, ticket: str = "", name: str = "", error: StoppressError | None = None
+) -> Response:
+    """The desk's door, and why one did not get in."""
     headers = dict(PRIVATE)
     if error is not None and error.retry_after is not None:
         headers["retry-after"] = str(error.retry_after)
     detail = error.detail if error is not None else ""
-    return HTMLResponse(render_sign_in(ticket, name, detail), error.status if error is not None else 200, headers)
+    provider = request.state.settings.provider
+    page = render_sign_in(ticket, name, detail, provider.name if provider is not None else "")
+    return HTMLResponse(page, error.status if error is not None else 200, headers)

@@ -136,9 +136,17 @@ def render_tickers(
     return _environment().get_template("ticker.html").render(tickers=tickers, single=single, now=format_ms(now_ms))
 
 
-def render_sign_in(ticket: str, name: str, error: str) -> str:
-    """Render the desk's door. With a `ticket` it is one button; `error` says why the last attempt failed."""
-    return _environment().get_template("sign_in.html").render(ticket=ticket, name=name, error=error)
+def render_sign_in(ticket: str, name: str, error: str, provider: str) -> str:
+    """Render the desk's door. With a `ticket` it is one button; `error` says why the last attempt failed.
+
+    `provider` is what the OpenID provider is called, if there is one.
+    """
+    return _environment().get_template("sign_in.html").render(ticket=ticket, name=name, error=error, provider=provider)
+
+
+def render_signed_in() -> str:
+    """Render the step between an OpenID provider and the desk."""
+    return _environment().get_template("signed_in.html").render()
 
 
 def render_desk(

@@ -58,6 +58,9 @@ TABLE: dict[tuple[str, str], tuple[object, frozenset[str]]] = {
     ("GET", "/desk/sign-in"): (None, EVERYONE),
     ("POST", "/desk/sign-in"): (None, frozenset()),
     ("POST", "/desk/sign-out"): (None, EVERYONE),
+    # Nobody's here, where no provider is configured: 404.
+    ("GET", "/desk/oidc/start"): (None, EVERYONE),
+    ("GET", "/desk/oidc/callback"): (None, EVERYONE),
     ("GET", "/healthz"): (None, EVERYONE),
     ("GET", "/readyz"): (None, EVERYONE),
     ("GET", "/metrics"): (None, EVERYONE),

@@ -41,6 +41,7 @@ def test_every_setting_is_read() -> None:
             "STOPPRESS_DRAIN_SECONDS": "0.5",
             "STOPPRESS_LOG_LEVEL": "DEBUG",
             "STOPPRESS_LOG_FORMAT": "json",
+            "STOPPRESS_PUBLIC_URL": "https://desk.example:8443/",
         }
     )
     assert (settings.host, settings.port, settings.data) == ("0.0.0.0", 9000, Path("/var/stoppress"))
@@ -55,6 +56,7 @@ def test_every_setting_is_read() -> None:
     assert [str(network) for network in settings.trusted_addresses] == ["10.0.0.0/8", "::1/128"]
     assert settings.drain_seconds == 0.5
     assert (settings.log_level, settings.log_format) == ("debug", "json")
+    assert settings.public_url == "https://desk.example:8443"
 
 
 def test_an_empty_variable_is_as_none_at_all() -> None:
@@ -70,7 +72,7 @@ def test_an_empty_variable_is_as_none_at_all() -> None:
         "ALLOWED_ORIGINS",
     ]
     names += ["MAX_CONNECTIONS", "MAX_CONNECTS_PER_ADDRESS", "MAX_MESSAGES_PER_READER", "REQUEST_SECONDS"]
-    names += ["MAX_READERS", "MAX_READERS_PER_ADDRESS", "DRAIN_SECONDS", "LOG_LEVEL", "LOG_FORMAT"]
+    names += ["MAX_READERS", "MAX_READERS_PER_ADDRESS", "DRAIN_SECONDS", "LOG_LEVEL", "LOG_FORMAT", "PUBLIC_URL"]
     assert Settings.from_env({f"STOPPRESS_{name}": "" for name in names}) == Settings.from_env({})
 
 
@@ -121,6 +123,11 @@ def test_plain_port_counts_where_ours_is_not_set() -> None:
         ("ALLOWED_ORIGINS", "https://ann@news.example"),
         ("ALLOWED_ORIGINS", "https://["),
         ("ALLOWED_ORIGINS", "ftp://news.example"),
+        ("PUBLIC_URL", "desk.example"),
+        ("PUBLIC_URL", "https://desk.example/path"),
+        ("PUBLIC_URL", "https://ann@desk.example"),
+        ("PUBLIC_URL", "https://desk.example\\@evil.example"),
+        ("PUBLIC_URL", "javascript:alert(1)"),
         ("TRUSTED_ADDRESSES", "proxy"),
         ("TRUSTED_ADDRESSES", "10.0.0.0/33"),
     ],
