@@ -195,7 +195,7 @@ FIELDS: dict[str, tuple[dict[str, Any], str, str]] = {
     "a state that nobody may choose": (
         {"state": "approved"},
         "$.state",
-        "expected one of draft, live or null, got 'approved'",
+        "expected one of draft, live, submitted or null, got 'approved'",
     ),
     "an unknown edition": ({"edition": "xx"}, "$.edition", "expected one of the editions en, ar, es, got 'xx'"),
     "an edition with a hash tag": ({"edition": "en}:{ar"}, "$.edition", "expected one of the editions en, ar, es"),
