@@ -28,6 +28,7 @@ def routes() -> list[BaseRoute]:
         Route("/v1/ingest/ninjs", ingest.ninjs, methods=["POST"]),
         # The desk.
         Route("/desk", desk.home),
+        Route("/desk/wall", live.wall),
         Route("/desk/board", live.board),
         Route("/desk/stream", live.stream),
         Route("/desk/open", live.opened, methods=["POST"]),

@@ -4,24 +4,31 @@ import asyncio
 from collections.abc import AsyncIterator
 
 import msgspec
+import structlog
+from redis.exceptions import RedisError
 from starlette.requests import Request
-from starlette.responses import Response, StreamingResponse
+from starlette.responses import HTMLResponse, RedirectResponse, Response, StreamingResponse
 
+from service.domain.edition import Editions
 from service.domain.item import Identifier, decode
-from service.errors import StoppressError, UnauthenticatedError, UnavailableError
+from service.errors import ForbiddenError, UnauthenticatedError, UnavailableError
 from service.newsroom import auth
 from service.newsroom.api import in_thread, read_body
 from service.newsroom.board import Board, Boards
 from service.newsroom.queue import now_ms
 from service.store.connect import of_edition
 from service.store.opened import Opened, say
+from service.store.sessions import Sessions
 from service.web.desk import PRIVATE, editor, entered
+from service.web.pages import render_wall
 
 # Desks that may be open at one process; more ask instead of listening.
 MOST = 300
 # How soon a session that was ended ends its stream. A beat then says that silence is no death.
 CHECK_SECONDS = 5.0
 STREAM = PRIVATE | {"x-accel-buffering": "no"}
+
+log = structlog.get_logger(__name__)
 
 
 class Opening(msgspec.Struct, forbid_unknown_fields=True):
@@ -38,6 +45,21 @@ async def board(request: Request) -> Response:
     edition = entered(request, account, request.query_params.get("edition", ""))
     boards: Boards = request.state.boards
     return Response(await boards.whole(edition.code), headers=PRIVATE, media_type="application/json")
+
+
+async def wall(request: Request) -> Response:
+    """`GET /desk/wall`: what is on the air and about to be, in every edition, for the newsroom's big screen."""
+    cookie = auth.cookie_of(request)
+    try:
+        account = await editor(request, cookie)
+    except UnauthenticatedError:
+        return RedirectResponse("/desk/sign-in", 303, PRIVATE)
+    assert cookie is not None
+    sessions: Sessions = request.state.sessions
+    editions: Editions = request.state.editions
+    mine = [each for each in editions.values() if account.may_enter(each.code)]
+    csrf = await in_thread(sessions.csrf, cookie)
+    return HTMLResponse(render_wall(account, mine, csrf), headers=PRIVATE)
 
 
 async def stream(request: Request) -> Response:
@@ -81,8 +103,11 @@ async def _events(request: Request, watched: Board, cookie: str, edition: str) -
             except UnauthenticatedError:
                 yield b"event: ended\ndata: signed out\n\n"
                 return
-            except StoppressError:
+            except ForbiddenError:
                 return
+            except (UnavailableError, RedisError) as error:
+                # Whether the session lasts is not known now; the board says that it is not up to date.
+                log.debug("session not checked", error=str(error))
             yield b"event: beat\ndata:\n\n"
 
 

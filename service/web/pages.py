@@ -200,6 +200,18 @@ def render(template: str, **values: object) -> str:
     return _environment().get_template(template).render(urgency=ENGLISH.urgency, **values)
 
 
+def render_wall(account: Account, editions: Sequence[Edition], csrf: str) -> str:
+    """Render the wallboard for these editions."""
+    about = {
+        "editions": [
+            {"code": each.code, "name": each.name, "language": each.language, "direction": each.direction}
+            for each in editions
+        ],
+        "urgency": ENGLISH.urgency,
+    }
+    return render("wall.html", account=account, csrf=csrf, about=msgspec.json.encode(about).decode())
+
+
 def render_problem(error: StoppressError) -> str:
     """Render an error for a person with a browser."""
     return _environment().get_template("problem.html").render(problem=error.problem())

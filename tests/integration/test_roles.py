@@ -45,6 +45,7 @@ TABLE: dict[tuple[str, str], tuple[object, frozenset[str]]] = {
     ("POST", "/v1/ingest/ninjs"): (DOCUMENT, roles("ingest", "editor", "chief")),
     ("GET", "/desk"): (None, AT_DESK),
     ("GET", "/desk/board"): (None, AT_DESK),
+    ("GET", "/desk/wall"): (None, AT_DESK),
     # No edition is named: who may listen is told so, and nobody else gets that far.
     ("GET", "/desk/stream"): (None, AT_DESK),
     ("POST", "/desk/open"): ({"edition": "en", "tab": "tab", "id": "item"}, AT_DESK),

@@ -27,7 +27,12 @@ from service.errors import InvalidFieldError
         (Draft, '{"related": [{"title": "a"}]}', "$.related[0].link", "expected the field link (text), got none"),
         (Draft, '{"related": [{"a": 1}]}', "$.related[0].a", "expected one of the fields title, link, got 'a'"),
         (Change, '{"change": "fix"}', "$.change", "expected one of correct, refile, update, got 'fix'"),
-        (Draft, '{"state": " - at `$.a`"}', "$.state", "expected one of draft, live, submitted or null, got ' - at `$.a`'"),
+        (
+            Draft,
+            '{"state": " - at `$.a`"}',
+            "$.state",
+            "expected one of draft, live, submitted or null, got ' - at `$.a`'",
+        ),
         (Reason, "[]", "$", "expected an object, got a list"),
     ],
 )

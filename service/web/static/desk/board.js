@@ -75,7 +75,7 @@ function update(node, record) {
   if (node.dataset.way === way) return;
   node.dataset.way = way;
   const place = node.querySelector(".hops");
-  place.replaceChildren(...(record.hops ? [chart(record.hops.curve, record.reach?.screens ?? 0), " ", hops(record.hops)] : []));
+  place.replaceChildren(...(record.hops ? [...(record.hops.confirmed ? [chart(record.hops.curve, record.reach?.screens ?? 0), " "] : []), hops(record.hops)] : []));
 }
 
 function others(node, id) {

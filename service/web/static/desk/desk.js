@@ -1,6 +1,6 @@
 // Desk: the only wiring of the page. Compose on one side, the board on the other, the stream between them.
 
-import { $ } from "./about.js";
+import { $, about } from "./about.js";
 import { onDone } from "./actions.js";
 import { call } from "./api.js";
 import { arrange, onRetry, records } from "./board.js";
@@ -8,9 +8,24 @@ import { complain, compose, known } from "./compose.js";
 import { edit } from "./edit.js";
 import { settled } from "./hold.js";
 import { heard } from "./presence.js";
-import { look, stream } from "./stream.js";
+import { Stream } from "./stream.js";
 
-const refresh = () => look().catch(() => {});
+function tell(live, text) {
+  const node = $("state");
+  node.dataset.live = live;
+  node.setAttribute("aria-live", live ? "off" : "polite");
+  node.textContent = text;
+}
+
+function hear(board, at) {
+  heard(board.open);
+  arrange(board, at);
+  settled(records());
+  known(board);
+}
+
+const stream = new Stream(about.edition, hear, tell);
+const refresh = () => stream.look().catch(() => {});
 
 onDone(refresh);
 onRetry(async (id) => {
@@ -21,13 +36,8 @@ onRetry(async (id) => {
     complain(`Retry: ${error.message}`);
   }
 });
-stream((board, at) => {
-  heard(board.open);
-  arrange(board, at);
-  settled(records());
-  known(board);
-});
-compose(look);
+stream.start();
+compose(() => stream.look());
 
 // A link from a sister's desk opens the line here.
 const wanted = new URLSearchParams(location.search).get("correct");
