@@ -1,10 +1,10 @@
 """Desk: from Ctrl+Enter at the desk to the line on a reader's page, in the system's Chromium, beside an HTTP call.
 
-One browser has both pages, the editor's, who came by a one-time link, and the reader's, so that one clock times the key and
-the line: the key when the browser got it (`Event.timeStamp`), the line when it is in the reader's document. A screen
-shows it with its next frame. Lines by the key and the same by HTTP take turns to one reader's page: their ratio is what
-the desk adds, whatever else the machine does. The call's moments are by the clock of the system, which is compared with
-the browser's in each round.
+One browser has both pages, the editor's, who came by a one-time link, and the reader's, so that one clock times the key
+and the line: the key when the browser got it (`Event.timeStamp`), the line when it is in the reader's document. A
+screen shows it with its next frame. Lines by the key and the same by HTTP take turns to one reader's page: their ratio
+is what the desk adds, whatever else the machine does. The call's moments are by the clock of the system, which is
+compared with the browser's in each round.
 """
 
 import random

@@ -105,6 +105,7 @@ async def item(request: Request) -> Response:
     except UnauthenticatedError:
         return RedirectResponse("/desk/sign-in", 303, PRIVATE)
     report = await in_thread(_report, request, visitor.account, SHOWN)
+    sisters = await in_thread(_sisters, request, visitor.account, report.record)
     editions: Editions = request.state.editions
     page = render(
         "item.html",
@@ -114,6 +115,7 @@ async def item(request: Request) -> Response:
         steps=list(reversed(report.steps[-SHOWN:])),
         left_out=max(0, len(report.steps) - SHOWN),
         edition=editions.named(report.record.edition),
+        sisters=[(editions.named(each.edition), each) for each in sisters],
         chief=visitor.account.role == "chief",
         now=format_ms(now_ms()),
     )
@@ -225,6 +227,14 @@ def _report(request: Request, account: Account, compared: int) -> Report:
     (ways,) = hops.read(redis, record.edition, [(record.id, record.version)])
     more = {way.version: _way(way) for way in ways}
     return build(record, newsroom.items.history(record), seen, reached, more, compared)
+
+
+def _sisters(request: Request, account: Account, record: Record) -> list[Record]:
+    """The same line in the other editions that somebody may enter."""
+    newsroom: Newsroom = request.state.newsroom
+    (kin,) = newsroom.sisters([record])
+    found = [newsroom.items.find_all(code, [sister])[0] for code, sister in kin.items() if account.may_enter(code)]
+    return [each for each in found if each is not None]
 
 
 def _way(way: hops.Hops) -> Mapping[str, str]:

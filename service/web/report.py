@@ -19,6 +19,9 @@ FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
 # Excel takes a file without it for one in the machine's old code page.
 MARK = "\ufeff"
 MILESTONES = {
+    "submit": "Handed in",
+    "approve": "Approved",
+    "stop": "Stopped",
     "correct": "Corrected",
     "withhold": "Withheld",
     "release": "Released",
@@ -146,7 +149,9 @@ def _milestones(record: Record, steps: Sequence[Step]) -> list[Milestone]:
         if step.state == "live" and not published:
             published, word = True, "Published"
         if word is not None:
-            found.append(Milestone(word, step.at, step.by, step.note))
+            # The clock releases what somebody decided about.
+            by = record.published_by if word == "Published" and step.by == "clock" else None
+            found.append(Milestone(word, step.at, by or step.by, step.note))
     return found
 
 

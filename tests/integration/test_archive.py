@@ -12,6 +12,8 @@ import httpx
 import pytest
 
 from service.domain import lifecycle
+from service.domain.approval import require_second
+from service.domain.edition import parse_editions
 from service.newsroom.auth import COOKIE
 from service.store.accounts import Role
 from service.store.items import SCANNED
@@ -295,6 +297,46 @@ def test_the_report_says_how_many_screens_confirm(service: Service, chief: httpx
         until(lambda: told("1 of 2 connected screens confirm that it is off"), "one to confirm")
     page = chief.get(f"/desk/items/{save(service, 'Never on air')}")
     assert "It was never public" in text_of(page)
+
+
+def test_the_report_says_how_soon_each_version_was_on_the_screens(service: Service, chief: httpx.Client) -> None:
+    with service.screens(2) as screens:
+        for screen in screens:
+            screen.ack(screen.messages[-1]["cursor"])
+        made = service.publish("Timed on its way")["id"]
+        for screen in screens:
+            screen.item(made)
+            screen.ack(screen.messages[-1]["cursor"])
+        address = f"/desk/items/{made}/report.csv"
+
+        def row() -> dict[str, str]:
+            (only,) = csv.DictReader(io.StringIO(chief.get(address).text.removeprefix("\ufeff")))
+            return only
+
+        until(lambda: row()["screens that confirmed"] == "2", "both screens in the report")
+        for column in ("in the log after", "first screen after", "half of them within", "99 % of them within"):
+            assert re.fullmatch(r"\d+ ms", row()[column]), (column, row()[column])
+    assert "99 % of them within" in text_of(chief.get(f"/desk/items/{made}"))
+
+
+def test_a_line_and_its_sisters_stand_side_by_side(service: Service, chief: httpx.Client, visit: Visit) -> None:
+    first = service.publish("Bridge closed")["id"]
+    second = service.publish("Bridge, in Arabic", edition="ar", translationOf=first)["id"]
+    page = chief.get(f"/desk/items/{first}")
+    assert "Bridge, in Arabic" in text_of(page)
+    assert f'href="/desk/items/{second}"' in page.text
+    limited = visit("editor", "en").get(f"/desk/items/{first}")
+    assert "Bridge, in Arabic" not in text_of(limited)
+
+
+def test_an_override_is_read_in_the_audit_for_good(service: Service, chief: httpx.Client) -> None:
+    ruled = parse_editions('[editions.en]\nname = "English"\ntwo_person = [1]')["en"]
+    decision = lifecycle.create(ruled, draft(urgency=1), state="live", by="night", now_ms=now_ms())
+    decision = require_second(ruled, None, decision, "Alone in the house")
+    Outbox(service.redis, breaking_queue(service.redis)).accept(decision)
+    assert "Alone in the house" in text_of(chief.get("/desk/audit?edition=en"))
+    page = text_of(chief.get(f"/desk/items/{decision.record.id}"))
+    assert "Alone, because: Alone in the house" in page
 
 
 def test_a_killed_line_leaves_no_text_on_any_page(service: Service, chief: httpx.Client) -> None:
