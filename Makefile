@@ -9,7 +9,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet
 
-.PHONY: run demo test check format lock clean bench peers faults
+.PHONY: run demo test check format lock clean bench peers faults pictures
 run: $(VENV)/.run
 	@exec $(BIN)/stoppress up
 
@@ -34,6 +34,9 @@ peers:
 
 faults: $(VENV)/.dev
 	@$(BIN)/python -m tests.faults $(ARGS)
+
+pictures: $(VENV)/.dev
+	@$(BIN)/python -m docs.pictures
 
 # Hashes for every file, so that a tampered or swapped package cannot be installed.
 lock: $(VENV)/.dev

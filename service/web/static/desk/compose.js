@@ -161,6 +161,7 @@ function clear() {
   attempt = null;
   translate(null);
   sessionStorage.removeItem(KEPT);
+  $("similar").hidden = true;
   show();
   compare();
 }
