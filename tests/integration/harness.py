@@ -252,10 +252,11 @@ class Service:
 
     def at_desk(self, name: str, role: Role, *, editions: tuple[str, ...] = ()) -> httpx.Client:
         """The browser of a user who is signed in, as far as HTTP goes; its page's proof goes along."""
-        users = Users(self.redis)
+        store = blocking(self.settings["redis_url"]) if "redis_url" in self.settings else self.redis
+        users = Users(store)
         if users.find(name) is None:
             users.add(name, role, PASSWORD, now_ms(), editions=editions)
-        sessions = Sessions(self.redis, users)
+        sessions = Sessions(store, users)
         cookie = sessions.sign_in(name, PASSWORD, None, now_ms())
         headers = {"cookie": f"{COOKIE}={cookie}", CSRF_HEADER: sessions.csrf(cookie)}
         return httpx.Client(base_url=self.http.base_url, headers=headers, timeout=DEADLINE_SECONDS, trust_env=False)

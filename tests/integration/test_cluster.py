@@ -71,6 +71,24 @@ def test_each_edition_has_a_shard_and_sharded_pubsub(service: Service, cluster: 
     assert (taken.status_code, taken.json()["code"]) == (409, "id-taken")
 
 
+def test_the_desk_sees_every_shard_and_a_kill_crosses_them(service: Service) -> None:
+    with service.at_desk("chief", "chief") as desk:
+        with desk.stream("GET", "/desk/stream?edition=it") as response:
+            lines = response.iter_lines()
+            draft = {"edition": "it", "headline": "Heard on its own shard", "state": "draft"}
+            next(line for line in lines if line.startswith("data: {"))
+            made = desk.post("/v1/items", json=draft).json()["id"]
+            next(line for line in lines if made in line)
+        first = service.publish("Bridge closed", edition="it")["id"]
+        second = service.publish("Bridge closed", edition="en", translationOf=first)["id"]
+        board = desk.get("/desk/board?edition=en").json()
+        (row,) = [row for row in board["rows"] if row["id"] == second]
+        assert row["sisters"] == {"it": first}
+        assert row["hops"]["seq"] > 0
+        killed = desk.post(f"/v1/items/{first}/kill", json={"note": "wrong", "everywhere": True}).json()
+        assert [(each["id"], each["state"]) for each in killed["sisters"]] == [(second, "killed")]
+
+
 # The first is also the shard of the clock's lease.
 @pytest.mark.parametrize(("fault", "hit"), [("killed", "it"), ("paused", "en")])
 def test_a_shard_that_fails_over_is_the_only_one_behind(

@@ -76,6 +76,19 @@ def test_an_empty_variable_is_as_none_at_all() -> None:
     assert Settings.from_env({f"STOPPRESS_{name}": "" for name in names}) == Settings.from_env({})
 
 
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [
+        ("", (0.0, 5.0, 5.0, 5.0)),
+        ("10", (0.0, 10.0, 10.0, 10.0)),
+        ("0", (0.0, 0.0, 0.0, 0.0)),
+        ("2, 3,4.5,300", (2.0, 3.0, 4.5, 300.0)),
+    ],
+)
+def test_a_flash_is_held_only_where_its_own_seconds_are_given(text: str, seconds: tuple[float, ...]) -> None:
+    assert Settings.from_env({"STOPPRESS_UNDO_SECONDS": text}).undo_seconds == seconds
+
+
 def test_all_readers_and_the_calls_beside_them_may_come_at_once() -> None:
     assert Settings.from_env({"STOPPRESS_MAX_READERS": "100"}).max_connections == 4_100
     assert Settings.from_env({}).max_connections == Settings().max_connections
@@ -106,6 +119,12 @@ def test_plain_port_counts_where_ours_is_not_set() -> None:
         ("DRAIN_SECONDS", "-0.1"),
         ("DRAIN_SECONDS", "nan"),
         ("DRAIN_SECONDS", "inf"),
+        ("UNDO_SECONDS", "-1"),
+        ("UNDO_SECONDS", "nan"),
+        ("UNDO_SECONDS", "301"),
+        ("UNDO_SECONDS", "0,5"),
+        ("UNDO_SECONDS", "0,5,5,5,5"),
+        ("UNDO_SECONDS", "soon"),
         ("LOG_LEVEL", "loud"),
         ("LOG_FORMAT", "xml"),
         ("REDIS_URL", "localhost:6379"),
