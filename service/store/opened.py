@@ -12,6 +12,8 @@ from service.store.keys import Keys
 
 # A page says it again within this; one that was closed without a word is forgotten after it.
 SILENT_MS = 40_000
+# And all of it, when no desk is open any more that would look.
+FORGOTTEN_SECONDS = 120
 
 
 class Opened(msgspec.Struct, frozen=True):
@@ -33,6 +35,7 @@ def say(redis: Redis, edition: str, tab: str, opened: Opened | None) -> None:
             pipe.hdel(keys.opened, tab)
         else:
             pipe.hset(keys.opened, tab, msgspec.json.encode(opened))
+            pipe.expire(keys.opened, FORGOTTEN_SECONDS)
         pipe.publish(keys.desk, opened.id if opened else "")
         pipe.execute()
 
