@@ -22,8 +22,14 @@ export function ask({ title, text, yes, note, also, run }) {
     const over = new AbortController();
     const { signal } = over;
     let done = false;
-    dialog.addEventListener("close", () => (over.abort(), resolve(done)), { signal });
-    $("ask-no").addEventListener("click", () => dialog.close(), { signal });
+    const end = () => {
+      dialog.close();
+      over.abort();
+      resolve(done);
+    };
+    // Escape. The event comes late, behind what is pressed meanwhile: by then it may be the next question that is open.
+    dialog.addEventListener("close", () => dialog.open || end(), { signal });
+    $("ask-no").addEventListener("click", end, { signal });
     dialog.querySelector("form").addEventListener("submit", async (event) => {
       event.preventDefault();
       const given = $("ask-note").value.trim();
@@ -37,7 +43,7 @@ export function ask({ title, text, yes, note, also, run }) {
       try {
         await run(given, $("ask-also").checked);
         done = true;
-        dialog.close();
+        end();
       } catch (error) {
         complain(error.message);
       } finally {

@@ -71,6 +71,7 @@ export function change(record, how) {
   open(record.id);
   dialog.showModal();
   $("edit-headline").focus();
+  over();
   return new Promise((resolve) => (over = resolve));
 }
 
@@ -215,6 +216,8 @@ $("edit-note").addEventListener("keydown", (event) => {
 $("edit-publish").addEventListener("click", () => save(true));
 $("edit-cancel").addEventListener("click", () => dialog.close());
 dialog.addEventListener("close", () => {
+  // The event comes late: by then another line may be open.
+  if (dialog.open) return;
   open(null);
   over();
 });
