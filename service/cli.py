@@ -137,7 +137,9 @@ def api_options(command: Callable[..., None]) -> Callable[..., None]:
 @click.option("--section", help="A section of the edition.")
 @click.option("--region", "regions", multiple=True, help="A region of the edition; may be given several times.")
 @click.option("--expires", help="When it leaves the ticker (RFC 3339). [default: by urgency]")
-@click.option("--embargo", help="Not public before this time (RFC 3339).")
+@click.option("--at", help="When it goes on the air by itself (RFC 3339).")
+@click.option("--embargo", help="Not public before this time (RFC 3339), which somebody else has set.")
+@click.option("--translation-of", metavar="ID", help="The same line in another edition.")
 @click.option("--pin", is_flag=True, help="Keep it on top.")
 @click.option("--draft", is_flag=True, help="Keep it as a draft, off the air.")
 @click.option("--id", "item_id", help="An id of your own, for scripts that may run twice.")
@@ -163,6 +165,8 @@ def publish(headline: str, url: str | None, key: str | None, **options: Any) -> 
         "regions": list(options["regions"]),
         "pinned": options["pin"],
         "embargoedUntil": options["embargo"],
+        "publishAt": options["at"],
+        "translationOf": options["translation_of"],
     }
     body |= {name: options[name] for name in ("speaker", "outlet", "link", "section", "expires") if options[name]}
     api = _api(url, key)
@@ -188,15 +192,25 @@ def correct(item_id: str, headline: str, note: str, url: str | None, key: str | 
 @main.command()
 @click.argument("item_id", metavar="ID")
 @click.option("--reason", help="Why, for the newsroom only.")
+@click.option("--everywhere", is_flag=True, help="Its translations in the other editions, too.")
 @click.option("-y", "--yes", is_flag=True, help="Do not ask. In a script nobody is asked.")
 @api_options
-def kill(item_id: str, reason: str | None, yes: bool, url: str | None, key: str | None) -> None:
+def kill(item_id: str, reason: str | None, everywhere: bool, yes: bool, url: str | None, key: str | None) -> None:
     """Retract the line ID for good, from every screen. It wins over everything, and the id is never used again."""
     api = _api(url, key)
     if not yes and sys.stdin.isatty():
         click.echo(_line(api, item_id))
         click.confirm("Kill it? That is final, and takes it off every screen.", abort=True)
-    _say(api.send("POST", f"/v1/items/{item_id}/kill", {"note": reason} if reason else {}))
+    body = ({"note": reason} if reason else {}) | ({"everywhere": True} if everywhere else {})
+    answer = api.send("POST", f"/v1/items/{item_id}/kill", body)
+    _say(answer)
+    sisters = answer.get("sisters", [])
+    for sister in sisters:
+        if "error" not in sister:
+            click.echo(f"{sister['state']}: {sister['id']} in {sister['edition']}")
+    failed = [f"{sister['id']} in {sister['edition']} ({sister['error']})" for sister in sisters if "error" in sister]
+    if failed:
+        raise StoppressError(f"killed, but not everywhere: {'; '.join(failed)}")
 
 
 @main.command()

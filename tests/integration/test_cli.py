@@ -14,7 +14,8 @@ from typing import Any, ClassVar
 
 import pytest
 
-from tests.integration.harness import COMMAND, DEADLINE_SECONDS, Service, free_port, until
+from service.domain.instant import format_ms
+from tests.integration.harness import COMMAND, DEADLINE_SECONDS, Service, free_port, now_ms, until
 
 COMMANDS = (
     ["up"],
@@ -87,6 +88,18 @@ def test_a_draft_and_an_embargo_stay_off_the_air(service: Service) -> None:
     assert service.command("publish", "Later", "--draft").stdout.startswith("draft: ")
     done = service.command("publish", "Tomorrow", "--embargo", "2099-01-01T00:00:00+01:00")
     assert "within a year" in done.stderr
+    later = format_ms(now_ms() + 3_600_000)
+    assert service.command("publish", "In an hour", "--at", later).stdout.startswith("scheduled: ")
+    done = service.command("publish", "Both", "--at", later, "--embargo", later)
+    assert (done.returncode, "got both" in done.stderr) == (1, True)
+
+
+def test_a_translation_is_linked_and_killed_along(service: Service) -> None:
+    first = service.publish("Bridge closed")["id"]
+    done = service.command("publish", "Puente cerrado", "-e", "es", "--translation-of", first, "--id", "sister-1")
+    assert done.returncode == 0, done.stderr
+    done = service.command("kill", first, "--everywhere", "--reason", "wrong")
+    assert "killed: sister-1 in es" in done.stdout, done.stdout + done.stderr
 
 
 def test_a_line_is_corrected_and_killed(service: Service) -> None:
