@@ -44,6 +44,7 @@ from service.store.outbox import Outbox, breaking_queue
 from service.store.sessions import Sessions
 from service.store.stories import Stories
 from service.store.users import Users
+from service.syndication.shelf import Shelf
 from service.tasks import Tasks
 from service.web.desk import MOST_SIGN_INS
 from service.web.desk_sso import Sso
@@ -174,6 +175,7 @@ def create_app(settings: Settings, *, turn_seconds: float = 1.0, sheets: Path | 
                     "landings": landings,
                     "boards": boards,
                     "gateway": gateway,
+                    "shelf": Shelf(),
                     "redis": redis,
                     "readers_key": readers_key,
                     "watch": watch,
