@@ -67,9 +67,8 @@ def _text(parent: Element, tag: str, text: str) -> None:
 
 
 def _link(parent: Element, rel: str, href: str, **more: str) -> None:
-    SubElement(
-        parent, "link", {"rel": rel, "href": href, **{name: NO_XML.sub("", each) for name, each in more.items()}}
-    )
+    clean = {name: NO_XML.sub("", text) for name, text in more.items()}
+    SubElement(parent, "link", {"rel": rel, "href": href, **clean})
 
 
 def _category(entry: Element, scheme: str, term: str, label: str | None = None) -> None:
