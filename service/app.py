@@ -100,7 +100,7 @@ def create_app(settings: Settings, *, turn_seconds: float = 1.0, sheets: Path | 
             from service.newsroom.oidc import Oidc
 
             sso = Sso(Oidc(settings.provider), Comings(redis), users, settings.public_url)
-        landings = Landings()
+        landings, shelf = Landings(), Shelf()
 
         tickers = {code: Ticker(edition) for code, edition in editions.items()}
         replay = Replay(side)
@@ -113,7 +113,12 @@ def create_app(settings: Settings, *, turn_seconds: float = 1.0, sheets: Path | 
         )
         feed = Feeds(
             [
-                Feed(of_edition(news, group[0]), {code: tickers[code] for code in group}, hub, [landings.heard])
+                Feed(
+                    of_edition(news, group[0]),
+                    {code: tickers[code] for code in group},
+                    hub,
+                    [landings.heard, shelf.heard],
+                )
                 for group in alike(news, editions)
             ]
         )
@@ -175,7 +180,7 @@ def create_app(settings: Settings, *, turn_seconds: float = 1.0, sheets: Path | 
                     "landings": landings,
                     "boards": boards,
                     "gateway": gateway,
-                    "shelf": Shelf(),
+                    "shelf": shelf,
                     "redis": redis,
                     "readers_key": readers_key,
                     "watch": watch,

@@ -94,8 +94,14 @@ class Obituary:
     def __init__(self) -> None:
         self._at: dict[str, str] = {}
 
+    def note(self, item_id: str, now: str) -> None:
+        """A kill was heard just now. More than a feed names are not remembered."""
+        self._at[item_id] = now
+        if len(self._at) > MOST_KILLED:
+            del self._at[next(iter(self._at))]
+
     def of(self, ticker: Ticker, now: str) -> list[Killed]:
-        """The kills that the ticker still knows of; others are forgotten, so that this cannot grow."""
+        """The kills that the ticker still knows of. One that nobody noted was read back from the log."""
         found = kills(ticker.ring)
-        self._at = {each.id: self._at.get(each.id, now) for each in found}
+        self._at = {each.id: self._at.get(each.id, now) for each in reversed(found)}
         return [Killed(each.id, each.version, self._at[each.id]) for each in found]

@@ -2,15 +2,17 @@
 
 import gzip
 import hashlib
+import time
 from collections import OrderedDict
 from collections.abc import Callable
 from typing import NamedTuple
 
 import msgspec
 
+from service.domain.frames import Removed
 from service.domain.instant import format_ms
 from service.domain.selection import Selection
-from service.domain.ticker import Ticker
+from service.domain.ticker import Past, Ticker
 from service.syndication import atom, jsonfeed, ninjs
 from service.syndication.issue import Issue, Obituary
 
@@ -60,11 +62,17 @@ class Stand:
         self._documents: OrderedDict[str, Document] = OrderedDict()
 
     def look(self, ticker: Ticker, now_ms: int) -> None:
-        """Put away what is of an earlier state: a killed line's text is not kept until somebody asks again."""
+        """Put away what is of an earlier state."""
         at = (ticker.epoch, ticker.seq)
         if at != self._at:
             self._at, self.since_ms = at, now_ms
             self._documents.clear()
+
+    def hear(self, past: Past, now_ms: int) -> None:
+        """Put everything away at a change: a killed line's text is not kept until somebody asks again."""
+        self._documents.clear()
+        if isinstance(past.change, Removed) and past.change.reason == "killed":
+            self._obituary.note(past.change.id, format_ms(now_ms))
 
     def document(self, kind: Kind, ticker: Ticker, selection: Selection, address: str, page: str) -> Document:
         """The document at `address`. Ask `look` before."""
@@ -92,6 +100,10 @@ class Shelf:
 
     def __init__(self) -> None:
         self._stands: dict[str, Stand] = {}
+
+    def heard(self, edition: str, past: Past) -> None:
+        """A change came in."""
+        self._stands.setdefault(edition, Stand()).hear(past, time.time_ns() // 1_000_000)
 
     def stand(self, ticker: Ticker, now_ms: int) -> Stand:
         """The stand of a ticker's edition, up to date."""

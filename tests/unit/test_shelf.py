@@ -9,8 +9,8 @@ from service.domain.item import Item
 from service.domain.selection import EVERYTHING, Selection
 from service.domain.ticker import Ticker
 from service.syndication import issue as issue_module
-from service.syndication.issue import kills
-from service.syndication.shelf import ATOM, JSONFEED, MOST, NINJS, Document, Kind, Shelf
+from service.syndication.issue import Obituary, kills
+from service.syndication.shelf import ATOM, JSONFEED, MOST, NINJS, Document, Kind, Shelf, Stand
 from tests.unit.samples import EN, NOW_MS, item
 
 PAGE = "https://news.example/?edition=en"
@@ -118,10 +118,31 @@ def test_what_a_kill_took_is_on_no_shelf_any_more() -> None:
     shelf, ticker = Shelf(), ticker_of(item("a", headline="Xylophagous"))
     for number in range(3):
         ask(shelf, ticker, address=f"https://news.example/{number}")
-    apply(ticker, kill("a"))
-    ask(shelf, ticker)
     stand = shelf.stand(ticker, NOW_MS)
-    assert [b"Xylophagous" in each.plain for each in stand._documents.values()] == [False]
+    assert len(stand._documents) == 3
+    shelf.heard("en", ticker.apply(11, kill("a"), encode(kill("a"))))
+    assert not stand._documents, "before anyone asks again"
+    assert b"Xylophagous" not in ask(shelf, ticker).plain
+
+
+def test_the_moment_of_a_kill_is_when_it_was_heard_and_not_when_somebody_asked() -> None:
+    ticker = ticker_of(item("a"))
+    stand = Stand()
+    stand.hear(ticker.apply(11, kill("a"), encode(kill("a"))), NOW_MS)
+    stand.look(ticker, NOW_MS + 60_000)
+    document = stand.document(ATOM, ticker, EVERYTHING, "https://news.example/feed", PAGE)
+    assert b'when="2026-11-24T03:00:00.000Z"' in document.plain
+
+
+def test_only_as_many_moments_are_kept_as_a_feed_names(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(issue_module, "MOST_KILLED", 2)
+    ticker, obituary = ticker_of(), Obituary()
+    for minute, item_id in enumerate("abc"):
+        apply(ticker, kill(item_id))
+        obituary.note(item_id, f"{minute}")
+    assert [(each.id, each.at) for each in obituary.of(ticker, "later")] == [("c", "2"), ("b", "1")]
+    obituary.note("d", "3")
+    assert sorted(obituary._at) == ["c", "d"], "the oldest goes first"
 
 
 def test_a_shelf_is_no_longer_than_it_may_be_and_keeps_what_is_asked_for() -> None:
