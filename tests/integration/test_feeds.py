@@ -331,6 +331,8 @@ def test_a_private_editions_feeds_are_for_who_has_a_key(own_service: Service) ->
 def test_a_feed_says_since_when_it_is_old(own_service: Service) -> None:
     own_service.start()
     own_service.publish("The last one")
+    with stranger(own_service) as reader:
+        until(lambda: "last-modified" in reader.get(address("feed.atom")).headers, "the date")
     with stopped(own_service.redis_server.pid), stranger(own_service) as reader:
         answer = until(
             lambda: found if "stoppress-behind" in (found := reader.get(address("feed.atom"))).headers else None,
