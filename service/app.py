@@ -44,6 +44,7 @@ from service.store.outbox import Outbox, breaking_queue
 from service.store.sessions import Sessions
 from service.store.stories import Stories
 from service.store.users import Users
+from service.syndication.shelf import Shelf
 from service.tasks import Tasks
 from service.web.desk import MOST_SIGN_INS
 from service.web.desk_sso import Sso
@@ -99,7 +100,7 @@ def create_app(settings: Settings, *, turn_seconds: float = 1.0, sheets: Path | 
             from service.newsroom.oidc import Oidc
 
             sso = Sso(Oidc(settings.provider), Comings(redis), users, settings.public_url)
-        landings = Landings()
+        landings, shelf = Landings(), Shelf()
 
         tickers = {code: Ticker(edition) for code, edition in editions.items()}
         replay = Replay(side)
@@ -112,7 +113,12 @@ def create_app(settings: Settings, *, turn_seconds: float = 1.0, sheets: Path | 
         )
         feed = Feeds(
             [
-                Feed(of_edition(news, group[0]), {code: tickers[code] for code in group}, hub, [landings.heard])
+                Feed(
+                    of_edition(news, group[0]),
+                    {code: tickers[code] for code in group},
+                    hub,
+                    [landings.heard, shelf.heard],
+                )
                 for group in alike(news, editions)
             ]
         )
@@ -174,6 +180,7 @@ def create_app(settings: Settings, *, turn_seconds: float = 1.0, sheets: Path | 
                     "landings": landings,
                     "boards": boards,
                     "gateway": gateway,
+                    "shelf": shelf,
                     "redis": redis,
                     "readers_key": readers_key,
                     "watch": watch,

@@ -5,7 +5,7 @@ from starlette.routing import BaseRoute, Mount, Route, WebSocketRoute
 from service.gateway import snapshot
 from service.gateway.socket import socket
 from service.newsroom import api, ingest
-from service.web import archive, desk, desk_sso, home, live, ops
+from service.web import archive, desk, desk_sso, feeds, home, live, ops
 from service.web.assets import Assets
 
 
@@ -19,6 +19,9 @@ def routes() -> list[BaseRoute]:
         Route("/v1/editions/{edition}/ticker", snapshot.ticker),
         WebSocketRoute("/v1/editions/{edition}/socket", socket),
         Route("/v1/editions/{edition}/socket", snapshot.no_socket),
+        Route("/v1/editions/{edition}/feed.atom", feeds.atom),
+        Route("/v1/editions/{edition}/feed.json", feeds.jsonfeed),
+        Route("/v1/editions/{edition}/ninjs", feeds.ninjs),
         # Staff and wires.
         Route("/v1/items", api.create_item, methods=["POST"]),
         Route("/v1/items", api.list_items),

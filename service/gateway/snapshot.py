@@ -7,7 +7,9 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from service.domain.edition import Edition
+from service.domain.selection import Selection
 from service.errors import MalformedError, UnavailableError, UpgradeRequiredError
+from service.gateway.audience import Audience
 from service.gateway.door import Door
 
 # A CDN may answer for a second, and for half a minute more while it asks again: a million readers cost one request.
@@ -45,8 +47,13 @@ async def editions(request: Request) -> Response:
     )
 
 
-async def ticker(request: Request) -> Response:
-    """`GET /v1/editions/{edition}/ticker`: what a socket's snapshot message says, with an ETag."""
+async def enter(request: Request) -> tuple[Audience, Selection, bool]:
+    """Let a caller in who wants an edition's lines over HTTP: whose they are, which, and whether they are private.
+
+    Raises:
+        UnknownEditionError, MalformedError, UnauthenticatedError, ForbiddenError
+        UnavailableError: the ticker is not loaded yet.
+    """
     door: Door = request.state.gateway.door
     code = request.path_params["edition"]
     wish = door.wish(code, request.url.query)
@@ -60,16 +67,22 @@ async def ticker(request: Request) -> Response:
         await request.state.readers_key(request.headers.get("authorization"), code)
     if not audience.ticker.epoch:
         raise UnavailableError("expected a loaded ticker: this process has not reached its Redis yet", retry_after=2)
+    return audience, wish.selection, private
+
+
+async def ticker(request: Request) -> Response:
+    """`GET /v1/editions/{edition}/ticker`: what a socket's snapshot message says, with an ETag."""
+    audience, selection, private = await enter(request)
     # The cursor covers the whole edition, so the selection is part of what the tag names.
-    named = f"{audience.ticker.cursor} {sorted(wish.selection.sections)} {sorted(wish.selection.regions)} "
-    tag = f'"{hashlib.sha256(f"{named}{wish.selection.urgency}".encode()).hexdigest()[:20]}"'
+    named = f"{audience.ticker.cursor} {sorted(selection.sections)} {sorted(selection.regions)} "
+    tag = f'"{hashlib.sha256(f"{named}{selection.urgency}".encode()).hexdigest()[:20]}"'
     headers = {"etag": tag, "cache-control": "private, no-cache" if private else CACHE}
     if audience.since is not None:
         # From memory, and maybe not the latest: said to whoever asks, and kept by no cache for long.
         headers |= {STALE: audience.since, "cache-control": "private, no-cache" if private else BRIEFLY}
     if tag in [part.strip().removeprefix("W/") for part in request.headers.get("if-none-match", "").split(",")]:
         return Response(status_code=304, headers=headers)
-    return Response(audience.ticker.snapshot(wish.selection), headers=headers, media_type="application/json")
+    return Response(audience.ticker.snapshot(selection), headers=headers, media_type="application/json")
 
 
 async def no_socket(request: Request) -> Response:

@@ -28,6 +28,7 @@ from service.newsroom.queue import Newsroom, now_ms
 from service.store.accounts import STAFF, Account
 from service.store.items import Wanted
 from service.store.sessions import SESSION_SECONDS, Sessions
+from service.web.own import is_secure
 from service.web.pages import render_desk, render_sign_in
 
 # How many of the lines changed within a day a new one is compared with.
@@ -180,11 +181,6 @@ async def _form(request: Request) -> FormData:
     if not length.isdigit() or int(length) > LARGEST_FORM:
         raise TooLargeError(f"expected a form of at most {LARGEST_FORM} bytes, got {length[:20] or 'no length'}")
     return await request.form(max_files=0, max_fields=10)
-
-
-def is_secure(request: Request) -> bool:
-    """Whether the browser's own connection is encrypted, as far as we are told."""
-    return request.url.scheme == "https" or request.headers.get("x-forwarded-proto") == "https"
 
 
 def give_session(request: Request, response: Response, cookie: str) -> None:

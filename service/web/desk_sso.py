@@ -1,6 +1,5 @@
 """Desk sso: signing in by way of an OpenID provider, there and back. Oidc says who came, Users lets them in."""
 
-import re
 from typing import TYPE_CHECKING, NamedTuple
 
 import structlog
@@ -9,7 +8,6 @@ from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from service.errors import (
     ForbiddenError,
-    MalformedError,
     NotFoundError,
     StoppressError,
     TooManyError,
@@ -22,7 +20,8 @@ from service.newsroom.queue import Newsroom, now_ms
 from service.store.coming import COMING_SECONDS, Comings
 from service.store.sessions import Sessions
 from service.store.users import Users
-from service.web.desk import PRIVATE, give_session, is_secure, sign_in_page
+from service.web.desk import PRIVATE, give_session, sign_in_page
+from service.web.own import own_url
 from service.web.pages import render_signed_in
 
 if TYPE_CHECKING:
@@ -52,7 +51,7 @@ async def begin(request: Request) -> Response:
     # No other page may begin it: only then the cookie tells whose session ends with it.
     auth.require_own_page(request)
     sessions: Sessions = request.state.sessions
-    redirect_uri = (sso.public_url or _own_url(request)) + CALLBACK
+    redirect_uri = (sso.public_url or own_url(request)) + CALLBACK
     cookie = auth.cookie_of(request)
     try:
         await in_thread(sessions.count, address_of(request))
@@ -126,11 +125,3 @@ def _sso(request: Request) -> Sso:
     if sso is None:
         raise NotFoundError("expected a service with an OpenID provider: STOPPRESS_OIDC_ISSUER names none")
     return sso
-
-
-def _own_url(request: Request) -> str:
-    """The address under which a browser came. A provider only sends people back to one that it knows."""
-    host = request.headers.get("host", "")
-    if not re.fullmatch(r"[A-Za-z0-9.:\[\]_-]{1,255}", host):
-        raise MalformedError("expected the header Host with a host, got another")
-    return f"{'https' if is_secure(request) else 'http'}://{host}"

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from service.domain.edition import Edition
 from service.domain.item import Draft, Item
 from service.domain.lifecycle import Record, create
+from service.syndication.issue import Issue
 
 NOW_MS = 1_795_489_200_000  # 2026-11-24T03:00:00Z
 HOUR_MS = 3_600_000
@@ -38,3 +39,18 @@ def item(item_id: str = "a", **fields: Any) -> Item:
 texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=40)
 # What shows on one line, in the scripts that we have editions for.
 plain = st.text(st.sampled_from("abc Åéñابتٱـًِّ٣你好😀'-:"), max_size=30).map(lambda text: f"x{text}".rstrip())
+# Text that would be markup, an end of a section or an entity if a document let it, and scripts that a codec may break.
+HOSTILE = "<script>alert(1)</script> ]]> &lt; &amp; \" ' 😀 𝔄 قال:\u200f (AT&T)"
+
+
+def issue(*items: Item, edition: Edition = EN, **fields: Any) -> Issue:
+    """An issue of an edition, as a feed is made from it."""
+    given: dict[str, Any] = {
+        "edition": edition,
+        "items": list(items),
+        "killed": [],
+        "address": f"https://news.example/v1/editions/{edition.code}/feed",
+        "page": f"https://news.example/?edition={edition.code}",
+        "noticed": "2026-11-24T04:00:00.000Z",
+    }
+    return Issue(**given | fields)

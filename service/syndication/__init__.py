@@ -1,0 +1,1 @@
+"""Syndication: the ticker as feed readers and other newsrooms' machines take it."""
