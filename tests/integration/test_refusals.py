@@ -49,9 +49,10 @@ def state(service: Service) -> dict[bytes, object]:
             # A canary flies every ten seconds, whatever is refused.
             value.pop(b"canary", None)
             value.pop(b"canary_sent", None)
-    waiting = {key: value for key, value in found.items() if isinstance(value, list) and key.endswith(b":outbox")}
-    for key, value in waiting.items():
-        if all(b'"kind":"canary"' in entry for entry in value):
+    for key, value in list(found.items()):
+        # One that waits for its worker, or that a worker took between two of our questions.
+        canaries = isinstance(value, list) and all(b'"kind":"canary"' in entry for entry in value)
+        if key.endswith(b":outbox") and (value is None or canaries):
             del found[key]
     return found
 
