@@ -516,6 +516,35 @@ def test_either_an_embargo_or_a_schedule_is_set_and_the_board_counts_down(servic
     expect(desk.locator("#items li[data-state=draft]", has_text="Budget speech")).to_have_count(1, timeout=PATIENCE_MS)
 
 
+@pytest.mark.parametrize("when", ["publishAt", "embargoedUntil"])
+def test_a_time_that_was_forgotten_keeps_the_line_off_the_air(service: Service, desk: Page, when: str) -> None:
+    compose(desk, f"Without its time: {when}")
+    desk.locator("#compose summary").press("Enter")
+    desk.locator(f"#compose [value={when}]").check()
+    desk.locator("#headline").press("Control+Enter")
+    expect(desk.locator("#trouble")).to_contain_text("Expected the time", timeout=PATIENCE_MS)
+    expect(desk.locator("#at")).to_be_focused(timeout=PATIENCE_MS)
+    assert service.http.get(f"/v1/items?q={when}").json()["items"] == []
+    draft = {"edition": "en", "headline": f"A draft without its time: {when}", "state": "draft"}
+    service.http.post("/v1/items", json=draft)
+    press(desk, f"A draft without its time: {when}", "edit")
+    desk.locator(f"#edit-form [value={when}]").check()
+    desk.locator("#edit-publish").press("Enter")
+    expect(desk.locator("#edit-trouble")).to_contain_text("Expected the time", timeout=PATIENCE_MS)
+    (item,) = service.http.get(f"/v1/items?q={when}").json()["items"]
+    assert item["state"] == "draft"
+
+
+def test_pressing_twice_publishes_once_and_complains_of_nothing(service: Service, desk: Page) -> None:
+    compose(desk, "Pressed twice in a hurry")
+    desk.keyboard.press("Control+Enter")
+    desk.keyboard.press("Control+Enter")
+    expect(desk.locator("#done")).to_have_text("Published.", timeout=PATIENCE_MS)
+    desk.keyboard.press("Control+Enter")
+    expect(desk.locator("#trouble")).to_be_hidden(timeout=PATIENCE_MS)
+    assert len(service.http.get("/v1/items?q=hurry").json()["items"]) == 1
+
+
 def test_the_preview_is_the_ticker_with_the_last_five_lines(service: Service, desk: Page) -> None:
     for number in range(6):
         service.publish(f"Line number {number} of six")

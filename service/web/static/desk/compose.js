@@ -4,11 +4,12 @@ import { draw } from "../line.js";
 import { $, about, calendar, clock, el, fresh, screens } from "./about.js";
 import { Refusal, call, item } from "./api.js";
 import { ask, override } from "./ask.js";
-import { explain, fieldsOf, filled, guard } from "./form.js";
+import { explain, fieldsOf, filled, guard, missing, visit } from "./form.js";
 import { hold } from "./hold.js";
 
 const KEPT = `stoppress-compose-${about.edition}`;
 const PAUSE_MS = 300;
+const TWICE_MS = 1500;
 const COMPARED = 8; // characters; shorter lines are like everything
 
 const form = $("compose");
@@ -18,6 +19,7 @@ let attempt = null;
 let source = null;
 let board = { air: [], connected: 0 };
 let sending = false;
+let sentAt = -Infinity;
 let pause = 0;
 let look = async () => board;
 
@@ -123,10 +125,13 @@ async function send(state, reason) {
   const line = { edition: about.edition, ...filled(form) };
   if (source) line.translationOf = source.id;
   if (reason) line.override = reason;
+  // The second of two quick presses has nothing to say.
+  if (!line.headline && performance.now() - sentAt < TWICE_MS) return;
   complain("");
-  if (!line.headline) {
-    complain("Expected a headline, got none.");
-    $("headline").focus();
+  const fault = missing(form);
+  if (fault) {
+    complain(fault[0]);
+    visit(fault[1]);
     return;
   }
   sending = true;
@@ -136,6 +141,7 @@ async function send(state, reason) {
     attempt ??= fresh();
     save();
     const answer = await call("POST", "/v1/items", { ...line, state }, { key: `${attempt}-${state}${reason ? "-alone" : ""}` });
+    sentAt = performance.now();
     clear();
     const held = answer.state === "scheduled" && !line.publishAt;
     const words = { live: "Published.", embargoed: "Accepted: public when its embargo ends.", scheduled: "Scheduled.", draft: "Saved as draft.", submitted: "Handed in: it waits for approval." };

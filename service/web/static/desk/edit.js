@@ -4,7 +4,7 @@
 import { $, about, el, fresh, screens } from "./about.js";
 import { act, address, call, item } from "./api.js";
 import { ask, override } from "./ask.js";
-import { explain, fill, filled, guard } from "./form.js";
+import { explain, fill, filled, guard, missing, visit } from "./form.js";
 import { open } from "./presence.js";
 
 const NAMES = { headline: "headline", speaker: "speaker", outlet: "outlet", urgency: "urgency", section: "section", link: "link", regions: "regions", embargoedUntil: "embargo", publishAt: "schedule", expires: "expiry" };
@@ -99,6 +99,12 @@ function complain(text) {
 async function save(publishes, reason) {
   if (sending) return;
   complain("");
+  const fault = missing(form);
+  if (fault) {
+    complain(fault[0]);
+    visit(fault[1]);
+    return;
+  }
   const note = $("edit-note").value.trim();
   if (kind === "correct" && !note) {
     complain("Expected: the public note.");

@@ -63,6 +63,24 @@ export function explain(form) {
   }
 }
 
+/** What is missing before it can be sent, with the field that it is missing in; null when nothing is. */
+export function missing(form) {
+  const { headline, when, at } = form.elements;
+  if (!headline.value.trim()) return ["Expected a headline, got none.", headline];
+  // An embargo whose time was forgotten must not go out at once.
+  if (!at.closest("[hidden]") && when.value !== "now" && !at.value) {
+    return [`Expected the time ${when.value === "publishAt" ? "at which it goes on the air" : "at which the embargo ends"}, got none.`, at];
+  }
+  return null;
+}
+
+/** Go to a field, also where it is folded away. */
+export function visit(field) {
+  const folded = field.closest("details");
+  if (folded) folded.open = true;
+  field.focus();
+}
+
 /** Enter in a field publishes nothing: one line, and no line on the air by a slip of the finger. Ctrl+Enter does. */
 export function guard(form, go) {
   form.addEventListener("keydown", (event) => {
