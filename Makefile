@@ -3,6 +3,7 @@
 # make bench  the figures, half an hour; ARGS=embargo is one of them, ARGS=--help names them
 # make peers  npm's packages that the figures stand beside
 # make lock   renew the locked versions
+# make pictures   the README's pictures of the desk, taken anew
 # make faults a campaign of faults: ARGS="--seconds 600 --seed 1"
 PYTHON ?= python3
 VENV := .venv

@@ -26,6 +26,7 @@ from bench import (
     storm,
     table,
 )
+from bench.browser import MissingError
 
 # The plan is last: it joins what the others found.
 MEASUREMENTS = {
@@ -78,16 +79,16 @@ def main(names: list[str]) -> int:
         print(f"{name}, {number} of {len(names or MEASUREMENTS)}", file=sys.stderr, flush=True)
         try:
             figures = MEASUREMENTS[name].measure()
+        except MissingError as missing:
+            # What was measured before, here or elsewhere, stays.
+            print(f"{name} is not measured: {missing}", file=sys.stderr)
+            continue
         except Exception:  # noqa: BLE001 - one that fails must not take the others along
             failed.append(name)
             traceback.print_exc()
             continue
         finally:
             os.sched_setaffinity(0, cores)
-        if "missing" in figures and len(figures) == 1:
-            # What was measured before, here or elsewhere, stays.
-            print(f"{name} is not measured: {figures['missing']}", file=sys.stderr)
-            continue
         figures["machine"] = plan.machine()
         figures["at"] = f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}"
         (results / f"{name}.json").write_text(json.dumps(figures, indent=2) + "\n")

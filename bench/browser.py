@@ -20,22 +20,34 @@ NAMES = ("chromium", "chromium-browser", "google-chrome")
 ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
 
 
-def missing() -> str | None:
-    """None when there is one; else one line: what is missing, and the command that installs it."""
+class MissingError(Exception):
+    """What is missing, and the command that installs it."""
+
+
+def chromium() -> str:
+    """Where the system's Chromium is.
+
+    Raises:
+        MissingError: it is not there, or Playwright is not, which drives it.
+    """
     if find_spec("playwright") is None:
-        return "Playwright missing: make test installs it"
-    if not any(map(shutil.which, NAMES)):
-        return "Chromium missing: apt-get install chromium"
-    return None
+        raise MissingError("Playwright missing: python -m pip install playwright")
+    for found in filter(None, map(shutil.which, NAMES)):
+        return found
+    raise MissingError("Chromium missing: apt-get install chromium")
 
 
 @contextmanager
 def browser() -> Iterator["Browser"]:
-    """Start Chromium, without a window; it is closed in the end."""
+    """Start Chromium, without a window; it is closed in the end.
+
+    Raises:
+        MissingError: as `chromium` does.
+    """
+    found = chromium()
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:
-        found = next(filter(None, map(shutil.which, NAMES)))
         started = playwright.chromium.launch(executable_path=found, args=ARGUMENTS)
         try:
             yield started

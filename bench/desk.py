@@ -15,7 +15,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bench.browser import browser, desk, missing, reader
+from bench.browser import browser, desk, reader
 from bench.editor import Editor
 from bench.figures import percentile, shown, spread
 from tests.integration.harness import Service
@@ -60,25 +60,26 @@ AT_REST = """() => !document.querySelector("#headline").value
 
 
 def measure() -> dict[str, Any]:
-    """Measure, print a table, and return the figures in ms; without a browser, say what is missing."""
-    if (why := missing()) is not None:
-        return {"missing": why}
+    """Measure, print a table, and return the figures in ms.
+
+    Raises:
+        MissingError: there is no browser here.
+    """
     chance = random.Random(1)
     rounds = []
     with (
+        browser() as chromium,
         tempfile.TemporaryDirectory(prefix="stoppress-bench-") as folder,
         # A line that is held back for an undo would be timed with its hold.
         Service(Path(folder), undo_seconds="0") as service,
     ):
         service.start()
-        with browser() as chromium:
-            version = chromium.version
-            for number in range(1, ROUNDS + 1):
-                print(f"round {number} of {ROUNDS} …", file=sys.stderr, flush=True)
-                context = chromium.new_context()
-                pages = reader(context, service), desk(context, service)
-                rounds.append(one_round(service, *pages, chance))
-                context.close()
+        for number in range(1, ROUNDS + 1):
+            print(f"round {number} of {ROUNDS} …", file=sys.stderr, flush=True)
+            context = chromium.new_context()
+            rounds.append(one_round(service, reader(context, service), desk(context, service), chance))
+            context.close()
+        version = chromium.version
     return report(rounds, version)
 
 

@@ -2,47 +2,64 @@
 
 import tempfile
 import time
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from bench.browser import browser, desk, missing
+from bench.browser import MissingError, browser, desk
 from service.domain.instant import format_ms
 from tests.integration.harness import Screen, Service, now_ms
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Page
 
 FOLDER = Path(__file__).parent
 SIZE = {"width": 1280, "height": 800}
 SCREENS = 40
+COLOURS = 128
 # So far apart the screens confirm, for a curve as an audience draws it.
 APART_SECONDS = 0.008
 
 
 def main() -> None:
     """Take all pictures."""
-    if (why := missing()) is not None:
-        raise SystemExit(f"pictures are not taken: {why}")
     with ExitStack() as stack:
+        try:
+            chromium = stack.enter_context(browser())
+        except MissingError as missing:
+            raise SystemExit(f"pictures are not taken: {missing}") from None
         folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="stoppress-pictures-"))
         service = stack.enter_context(Service(Path(folder), undo_seconds="0,60,60,60"))
         service.start()
         screens = stack.enter_context(service.screens(SCREENS))
         confirm(screens)
         publish(service, screens)
-        chromium = stack.enter_context(browser())
         page = desk(chromium.new_context(viewport=SIZE, timezone_id="Europe/Berlin"), service)
 
         page.fill("#headline", "Southern Peru hit by magnitude 6.1 earthquake, villages cut off")
         page.fill("#speaker", "Civil Defence")
         page.select_option("#section", "environment")
         page.wait_for_selector("#similar li")
-        page.screenshot(path=FOLDER / "desk-compose.png")
+        take(page, "compose")
         page.focus("#headline")
         page.keyboard.press("Control+Enter")
         page.wait_for_selector("#holds li")
-        page.screenshot(path=FOLDER / "desk-board.png")
+        take(page, "board")
         page.locator("#items li", has_text="Foreign Ministry").locator("[data-action=kill]").click()
         page.wait_for_selector("#ask[open]")
         page.fill("#ask-note", "The ministry has withdrawn its statement")
-        page.screenshot(path=FOLDER / "desk-kill.png")
+        take(page, "kill")
+
+
+def take(page: "Page", name: str) -> None:
+    """Take a picture of what the window shows; with pillow, which `make bench` installs, a third as large."""
+    path = FOLDER / f"desk-{name}.png"
+    page.screenshot(path=path, animations="disabled")
+    with suppress(ImportError):
+        from PIL import Image
+
+        with Image.open(path) as picture:
+            picture.convert("RGB").quantize(COLOURS, dither=Image.Dither.NONE).save(path, optimize=True)
 
 
 def publish(service: Service, screens: list[Screen]) -> None:
