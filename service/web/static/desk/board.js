@@ -114,7 +114,9 @@ export function arrange(board, at) {
   // Who acts by keyboard stays on the line, also when the button that they pressed is gone.
   const heir = held && !document.querySelector("dialog[open]") && rows.get(held.id)?.node;
   if (heir && document.activeElement === document.body) {
-    (heir.querySelector(`[data-action="${held.action}"]`) ?? heir.querySelector("button") ?? $("headline")).focus();
+    // A second press on "publish" must not cut the hold short.
+    const action = heir.dataset.state === "scheduled" && held.action === "publish" ? "stop" : held.action;
+    (heir.querySelector(`[data-action="${action}"]`) ?? heir.querySelector("button") ?? $("headline")).focus();
   }
   works(board);
   tick();
