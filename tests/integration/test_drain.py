@@ -10,7 +10,7 @@ import pytest
 
 from service.gateway import drain
 from service.gateway.drain import drain_first
-from tests.integration.harness import Service
+from tests.integration.harness import Service, until
 from tests.integration.test_malformed_frames import handshake
 
 
@@ -19,9 +19,18 @@ def test_a_reader_who_never_answers_does_not_hold_a_process_which_ends_well(
     own_service: Service, processes: str
 ) -> None:
     own_service.start(drain_seconds="1", web_processes=processes)
-    with socket.create_connection(("127.0.0.1", own_service.port), timeout=20) as mute:
+
+    def joined() -> socket.socket | None:
+        # Of two processes only one has said that it is ready; the other may still refuse.
+        mute = socket.create_connection(("127.0.0.1", own_service.port), timeout=20)
         mute.sendall(handshake())
-        assert mute.recv(65_536).startswith(b"HTTP/1.1 101 ")
+        if mute.recv(65_536).startswith(b"HTTP/1.1 101 "):
+            return mute
+        mute.close()
+        return None
+
+    with until(joined, "a handshake to be accepted") as mute:
+        assert mute is not None
         # Not a word from now on; the close frame is not answered.
         assert own_service.stop("web") == 0
 
