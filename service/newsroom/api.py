@@ -5,7 +5,7 @@ import re
 import time
 from collections.abc import Callable
 from functools import partial
-from typing import ParamSpec, TypeVar
+from typing import ParamSpec, TypeVar, get_args
 
 import msgspec
 from redis.exceptions import RedisError
@@ -50,17 +50,7 @@ ANSWER_SECONDS = 1.8
 LARGEST_BODY = 65_536
 LONGEST_WAIT_SECONDS = 10.0
 PAGE, LARGEST_PAGE = 50, 200
-STATES: tuple[State, ...] = (
-    "draft",
-    "submitted",
-    "approved",
-    "scheduled",
-    "embargoed",
-    "live",
-    "withheld",
-    "expired",
-    "killed",
-)
+STATES: tuple[State, ...] = get_args(State)
 FILTERS = ("edition", "state", "q", "by", "since", "until", "limit", "next")
 NUMBER = re.compile(r"\d{1,15}", re.ASCII)
 IF_MATCH = re.compile(r'(?:W/)?"?(\d{1,9})"?', re.ASCII)

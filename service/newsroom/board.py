@@ -37,6 +37,8 @@ LOOK_SECONDS, PAUSE_SECONDS = 0.5, 0.05
 # After so much silence the channel's connection is asked whether it lives.
 QUIET_SECONDS = 2.0
 FAILED_SHOWN = 20
+# How many versions back the last that went out is looked for: what is changed while it is withheld goes nowhere.
+LATELY = 5
 ON_AIR = 5
 
 log = structlog.get_logger(__name__)
@@ -173,7 +175,7 @@ class Boards:
         public = [(record.id, record.item) for record in records if record.public]
         connected, reaches = reach.read_all(redis, code, public, now_ms())
         reached = {item_id: each for (item_id, _), each in zip(public, reaches, strict=True)}
-        ways = hops.read(redis, code, [(record.id, record.version) for record in records if record.public])
+        ways = hops.read(redis, code, [(each.id, each.version) for each in records if each.public], latest=LATELY)
         # Of the latest version that went out; none of a line whose first change is still in the outbox.
         way = {item_id: each[-1] for (item_id, _), each in zip(public, ways, strict=True) if each}
         sisters = newsroom.sisters(records)

@@ -4,6 +4,7 @@
 that is kept for a quarter of a year. Neither holds a word of text, so that a kill leaves nothing to clean up here.
 """
 
+import sys
 from collections import Counter
 from collections.abc import Sequence
 from typing import cast
@@ -60,19 +61,22 @@ async def write(redis: AsyncRedis, edition: str, process: str, news: dict[tuple[
         await pipe.execute()
 
 
-def read(redis: Redis, edition: str, items: Sequence[tuple[str, int]]) -> list[list[Hops]]:
-    """The way of every version up to the given one of each item, oldest first; those that went out. One question."""
+def read(
+    redis: Redis, edition: str, items: Sequence[tuple[str, int]], *, latest: int = sys.maxsize
+) -> list[list[Hops]]:
+    """The way of each item's `latest` versions up to the given one, oldest first; those that went out. One question."""
     keys = Keys.of(edition)
+    numbers = [range(max(1, version - latest + 1), version + 1) for _, version in items]
     with redis.pipeline(transaction=False) as pipe:
-        for item_id, version in items:
-            pipe.hmget(keys.hops, [f"{item_id}:{number}" for number in range(1, version + 1)])
+        for (item_id, _), each in zip(items, numbers, strict=True):
+            pipe.hmget(keys.hops, [f"{item_id}:{number}" for number in each])
             pipe.hgetall(shown(edition, item_id))
         answers = pipe.execute()
     found = []
-    for place, (_, version) in enumerate(items):
+    for place, each in enumerate(numbers):
         ways = cast(list[bytes | None], answers[2 * place])
         tallies = cast(dict[bytes, bytes], answers[2 * place + 1])
-        rows = zip(range(1, version + 1), ways, strict=True)
+        rows = zip(each, ways, strict=True)
         found.append([_hops(number, way.decode(), tallies) for number, way in rows if way is not None])
     return found
 

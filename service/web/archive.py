@@ -2,28 +2,26 @@
 
 import re
 from collections.abc import Iterator, Mapping
-from typing import NamedTuple
 
 from starlette.requests import Request
-from starlette.responses import HTMLResponse, RedirectResponse, Response, StreamingResponse
+from starlette.responses import HTMLResponse, Response, StreamingResponse
 
-from service.domain.edition import Edition, Editions
+from service.domain.edition import Editions
 from service.domain.instant import format_ms, parse_ms
 from service.domain.lifecycle import ACTIONS, Record, State
-from service.errors import MalformedError, UnauthenticatedError
+from service.errors import MalformedError
 from service.newsroom import auth
-from service.newsroom.api import STATES, in_thread, place_of, signed_in
+from service.newsroom.api import STATES, in_thread, place_of
 from service.newsroom.queue import Newsroom, now_ms
 from service.store import hops, reach
-from service.store.accounts import STAFF, Account
+from service.store.accounts import Account
 from service.store.audit import LOOKED_THROUGH, Look, Seen, exported, extent, newest, places_of
 from service.store.connect import of_edition
 from service.store.items import SCANNED, Wanted
-from service.store.sessions import Sessions
-from service.web.desk import PRIVATE
 from service.web.filters import Filters
 from service.web.pages import render
 from service.web.report import Report, as_csv, build
+from service.web.visitor import PRIVATE, Visitor, editor, entered, page, visit
 
 PAGE = 50
 # Steps of one item on its page; its CSV has them all.
@@ -35,26 +33,9 @@ STREAM_ID = re.compile(r"\d{1,15}-\d{1,19}", re.ASCII)
 CHUNK = 262_144
 
 
-class Visitor(NamedTuple):
-    """Who looks, the proof of their session for its forms, and the editions that they may enter."""
-
-    account: Account
-    csrf: str
-    editions: list[Edition]
-
-    @property
-    def page(self) -> dict[str, object]:
-        """What every page is told."""
-        choices = [(edition.code, edition.name) for edition in self.editions]
-        return {"account": self.account, "csrf": self.csrf, "edition_choices": choices}
-
-
-async def search(request: Request) -> Response:
+@page
+async def search(request: Request, visitor: Visitor) -> Response:
     """`GET /desk/search`: a form, and the lines that it finds, last changed first."""
-    try:
-        visitor = await _visitor(request)
-    except UnauthenticatedError:
-        return RedirectResponse("/desk/sign-in", 303, PRIVATE)
     filters = Filters(request, ("q", "edition", "state", "by", "since", "until", "next"))
     codes = [edition.code for edition in visitor.editions]
     wanted = Wanted(
@@ -82,7 +63,7 @@ async def search(request: Request) -> Response:
     if len(found) > PAGE:
         found = found[:PAGE]
         older = f"{parse_ms(found[-1].changed_at, 'changedAt')}.{found[-1].id}"
-    page = render(
+    content = render(
         "search.html",
         **visitor.page,
         given=filters.given,
@@ -95,19 +76,16 @@ async def search(request: Request) -> Response:
         looked=SCANNED,
         further=before is not None,
     )
-    return HTMLResponse(page, 400 if filters.faults else 200, PRIVATE)
+    return HTMLResponse(content, 400 if filters.faults else 200, PRIVATE)
 
 
-async def item(request: Request) -> Response:
+@page
+async def item(request: Request, visitor: Visitor) -> Response:
     """`GET /desk/items/{id}`: a line now, each of its versions, what the audit says of it, and how far it got."""
-    try:
-        visitor = await _visitor(request)
-    except UnauthenticatedError:
-        return RedirectResponse("/desk/sign-in", 303, PRIVATE)
     report = await in_thread(_report, request, visitor.account, SHOWN)
     sisters = await in_thread(_sisters, request, visitor.account, report.record)
     editions: Editions = request.state.editions
-    page = render(
+    content = render(
         "item.html",
         **visitor.page,
         record=report.record,
@@ -119,23 +97,20 @@ async def item(request: Request) -> Response:
         chief=visitor.account.role == "chief",
         now=format_ms(now_ms()),
     )
-    return HTMLResponse(page, headers=PRIVATE)
+    return HTMLResponse(content, headers=PRIVATE)
 
 
 async def report_csv(request: Request) -> Response:
     """`GET /desk/items/{id}/report.csv`: the same report for a spreadsheet."""
-    visitor = await _visitor(request)
-    report = await in_thread(_report, request, visitor.account, 0)
-    body = as_csv(report, addresses=visitor.account.role == "chief")
+    account = await editor(request)
+    report = await in_thread(_report, request, account, 0)
+    body = as_csv(report, addresses=account.role == "chief")
     return Response(body, headers=_file(f"stoppress-{report.record.id}.csv"), media_type="text/csv; charset=utf-8")
 
 
-async def audit(request: Request) -> Response:
+@page
+async def audit(request: Request, visitor: Visitor) -> Response:
     """`GET /desk/audit`: what was accepted of an edition, newest first. Nothing edits it."""
-    try:
-        visitor = await _visitor(request)
-    except UnauthenticatedError:
-        return RedirectResponse("/desk/sign-in", 303, PRIVATE)
     filters = Filters(request, ("edition", "by", "action", "since", "until", "next"))
     codes = [edition.code for edition in visitor.editions]
     code = filters.one_of("edition", codes) or next(iter(codes), "")
@@ -166,7 +141,7 @@ async def audit(request: Request) -> Response:
         found = found[:PAGE]
         older = found[-1].place.id
     filters.given["edition"] = filters.given["edition"] or code
-    page = render(
+    content = render(
         "audit.html",
         **visitor.page,
         given=filters.given,
@@ -181,19 +156,17 @@ async def audit(request: Request) -> Response:
         head=head,
         chief=visitor.account.role == "chief",
     )
-    return HTMLResponse(page, 400 if filters.faults else 200, PRIVATE)
+    return HTMLResponse(content, 400 if filters.faults else 200, PRIVATE)
 
 
 async def export(request: Request) -> Response:
     """`GET /desk/audit/export?edition=en`: the log as `stoppress audit export` writes it; without an edition, all."""
-    visitor = await _visitor(request)
+    visitor = await visit(request)
     auth.require(visitor.account, ("chief",), "exporting the audit log")
     wanted = request.query_params.get("edition")
     codes = [edition.code for edition in visitor.editions]
     if wanted is not None:
-        editions: Editions = request.state.editions
-        codes = [editions.named(wanted).code]
-        auth.require_edition(visitor.account, wanted)
+        codes = [entered(request, visitor.account, wanted).code]
 
     def chunks() -> Iterator[bytes]:
         chunk = bytearray()
@@ -255,18 +228,6 @@ def _way(way: hops.Hops) -> Mapping[str, str]:
 def _state(filters: Filters) -> State | None:
     chosen = filters.one_of("state", list(STATES))
     return next((state for state in STATES if state == chosen), None)
-
-
-async def _visitor(request: Request) -> Visitor:
-    cookie = auth.cookie_of(request)
-    if cookie is None:
-        raise UnauthenticatedError("expected a session of the desk, got none: sign in at /desk/sign-in")
-    account = await signed_in(request, cookie)
-    auth.require(account, STAFF, "the desk")
-    sessions: Sessions = request.state.sessions
-    csrf = await in_thread(sessions.csrf, cookie)
-    editions: Editions = request.state.editions
-    return Visitor(account, csrf, [each for each in editions.values() if account.may_enter(each.code)])
 
 
 def _file(name: str) -> dict[str, str]:

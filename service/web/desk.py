@@ -11,7 +11,6 @@ from starlette.datastructures import FormData
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
-from service.domain.edition import Edition, Editions
 from service.domain.item import decode
 from service.errors import (
     ForbiddenError,
@@ -22,20 +21,19 @@ from service.errors import (
     UnavailableError,
 )
 from service.newsroom import auth
-from service.newsroom.api import address_of, in_thread, read_body, signed_in
+from service.newsroom.api import address_of, in_thread, read_body
 from service.newsroom.likeness import alike
 from service.newsroom.queue import Newsroom, now_ms
-from service.store.accounts import STAFF, Account
 from service.store.items import Wanted
 from service.store.sessions import SESSION_SECONDS, Sessions
 from service.web.own import is_secure
 from service.web.pages import render_desk, render_sign_in
+from service.web.visitor import PRIVATE, Visitor, editor, entered, page
 
 # How many of the lines changed within a day a new one is compared with.
 COMPARED, RECENT_MS = 200, 86_400_000
 # How many passwords are checked at once, and how long one waits for its turn.
 MOST_SIGN_INS, TURN_SECONDS = 2, 5.0
-PRIVATE = {"cache-control": "no-store"}
 # A form has a name, a password and little else.
 LARGEST_FORM = 4_096
 
@@ -47,25 +45,16 @@ class Sketch(msgspec.Struct, forbid_unknown_fields=True):
     headline: Annotated[str, msgspec.Meta(max_length=2_000)]
 
 
-async def home(request: Request) -> Response:
-    """`GET /desk` and `GET /desk?edition=ar`: compose, and what was last done; without a session, sign in."""
-    cookie = auth.cookie_of(request)
-    try:
-        account = await editor(request, cookie)
-    except UnauthenticatedError:
-        return RedirectResponse("/desk/sign-in", 303, PRIVATE)
-    assert cookie is not None
-    editions: Editions = request.state.editions
-    own = [each for each in editions.values() if account.may_enter(each.code)]
-    chosen = request.query_params.get("edition", own[0].code if own else "")
-    edition = entered(request, account, chosen)
-    sessions: Sessions = request.state.sessions
-    csrf = await in_thread(sessions.csrf, cookie)
+@page
+async def home(request: Request, visitor: Visitor) -> Response:
+    """`GET /desk` and `GET /desk?edition=ar`: compose, and the board; without a session, sign in."""
+    account, first = visitor.account, visitor.editions[0].code if visitor.editions else ""
+    edition = entered(request, account, request.query_params.get("edition", first))
     allowed = [action for action, roles in auth.ALLOWED.items() if account.role in roles]
     publishes = account.role in auth.PUBLISHERS
     undo = request.state.settings.undo_seconds
-    page = render_desk(account, own, edition, csrf, allowed, publishes=publishes, undo_seconds=undo)
-    return HTMLResponse(page, headers=PRIVATE)
+    content = render_desk(visitor, edition, allowed, publishes=publishes, undo_seconds=undo)
+    return HTMLResponse(content, headers=PRIVATE)
 
 
 async def similar(request: Request) -> Response:
@@ -73,7 +62,7 @@ async def similar(request: Request) -> Response:
 
     A POST, because a headline that is not public has no place in an address, which proxies log.
     """
-    account = await editor(request, auth.cookie_of(request))
+    account = await editor(request)
     asked = decode(await read_body(request), Sketch)
     edition = entered(request, account, asked.edition)
     newsroom: Newsroom = request.state.newsroom
@@ -140,21 +129,6 @@ async def end(request: Request) -> Response:
     response = RedirectResponse("/desk/sign-in", 303, PRIVATE)
     response.delete_cookie(auth.COOKIE, path="/", httponly=True, samesite="strict")
     return response
-
-
-async def editor(request: Request, cookie: str | None) -> Account:
-    if cookie is None:
-        raise UnauthenticatedError("expected a session of the desk, got none: sign in at /desk/sign-in")
-    account = await signed_in(request, cookie)
-    auth.require(account, STAFF, "the desk")
-    return account
-
-
-def entered(request: Request, account: Account, code: str) -> Edition:
-    editions: Editions = request.state.editions
-    edition = editions.named(code)
-    auth.require_edition(account, edition.code)
-    return edition
 
 
 async def _in_turn(request: Request, work: Callable[[], str]) -> str:

@@ -20,9 +20,10 @@ from service.newsroom.queue import Newsroom, now_ms
 from service.store.coming import COMING_SECONDS, Comings
 from service.store.sessions import Sessions
 from service.store.users import Users
-from service.web.desk import PRIVATE, give_session, sign_in_page
+from service.web.desk import give_session, sign_in_page
 from service.web.own import own_url
 from service.web.pages import render_signed_in
+from service.web.visitor import PRIVATE
 
 if TYPE_CHECKING:
     from service.newsroom.oidc import Identity, Oidc

@@ -7,9 +7,8 @@ import msgspec
 import structlog
 from redis.exceptions import RedisError
 from starlette.requests import Request
-from starlette.responses import HTMLResponse, RedirectResponse, Response, StreamingResponse
+from starlette.responses import HTMLResponse, Response, StreamingResponse
 
-from service.domain.edition import Editions
 from service.domain.item import Identifier, decode
 from service.errors import ForbiddenError, UnauthenticatedError, UnavailableError
 from service.newsroom import auth
@@ -18,9 +17,8 @@ from service.newsroom.board import Board, Boards
 from service.newsroom.queue import now_ms
 from service.store.connect import of_edition
 from service.store.opened import Opened, say
-from service.store.sessions import Sessions
-from service.web.desk import PRIVATE, editor, entered
 from service.web.pages import render_wall
+from service.web.visitor import PRIVATE, Visitor, editor, entered, page
 
 # Desks that may be open at one process; more ask instead of listening.
 MOST = 300
@@ -41,41 +39,30 @@ class Opening(msgspec.Struct, forbid_unknown_fields=True):
 
 async def board(request: Request) -> Response:
     """`GET /desk/board?edition=en`: all that the board shows, for who cannot listen."""
-    account = await editor(request, auth.cookie_of(request))
+    account = await editor(request)
     edition = entered(request, account, request.query_params.get("edition", ""))
     boards: Boards = request.state.boards
     return Response(await boards.whole(edition.code), headers=PRIVATE, media_type="application/json")
 
 
-async def wall(request: Request) -> Response:
+@page
+async def wall(request: Request, visitor: Visitor) -> Response:
     """`GET /desk/wall`: what is on the air and about to be, in every edition, for the newsroom's big screen."""
-    cookie = auth.cookie_of(request)
-    try:
-        account = await editor(request, cookie)
-    except UnauthenticatedError:
-        return RedirectResponse("/desk/sign-in", 303, PRIVATE)
-    assert cookie is not None
-    sessions: Sessions = request.state.sessions
-    editions: Editions = request.state.editions
-    mine = [each for each in editions.values() if account.may_enter(each.code)]
-    csrf = await in_thread(sessions.csrf, cookie)
-    return HTMLResponse(render_wall(account, mine, csrf), headers=PRIVATE)
+    return HTMLResponse(render_wall(visitor), headers=PRIVATE)
 
 
 async def stream(request: Request) -> Response:
     """`GET /desk/stream?edition=en`: server-sent events; the whole board first, then what changes."""
-    cookie = auth.cookie_of(request)
-    account = await editor(request, cookie)
+    account = await editor(request)
     edition = entered(request, account, request.query_params.get("edition", ""))
     boards: Boards = request.state.boards
     if boards.watchers >= MOST or request.state.gateway.hub.draining:
         raise UnavailableError(f"expected at most {MOST} open desks at a process that stays, got more", retry_after=5)
-    assert cookie is not None
 
     async def events() -> AsyncIterator[bytes]:
         watched = boards.watch(edition.code)
         try:
-            async for event in _events(request, watched, cookie, edition.code):
+            async for event in _events(request, watched, edition.code):
                 yield event
         finally:
             boards.unwatch(watched)
@@ -83,7 +70,7 @@ async def stream(request: Request) -> Response:
     return StreamingResponse(events(), headers=STREAM, media_type="text/event-stream")
 
 
-async def _events(request: Request, watched: Board, cookie: str, edition: str) -> AsyncIterator[bytes]:
+async def _events(request: Request, watched: Board, edition: str) -> AsyncIterator[bytes]:
     loop = asyncio.get_running_loop()
     known, trouble, check_at = 0, None, loop.time() + CHECK_SECONDS
     while not request.state.gateway.hub.draining:
@@ -99,7 +86,7 @@ async def _events(request: Request, watched: Board, cookie: str, edition: str) -
         if loop.time() >= check_at:
             check_at = loop.time() + CHECK_SECONDS
             try:
-                entered(request, await editor(request, cookie), edition)
+                entered(request, await editor(request), edition)
             except UnauthenticatedError:
                 yield b"event: ended\ndata: signed out\n\n"
                 return
@@ -113,7 +100,7 @@ async def _events(request: Request, watched: Board, cookie: str, edition: str) -
 
 async def opened(request: Request) -> Response:
     """`POST /desk/open`: `{"edition", "tab", "id"}` says what a tab has open; said again every 15 s."""
-    account = await editor(request, auth.cookie_of(request))
+    account = await editor(request)
     given = decode(await read_body(request), Opening)
     edition = entered(request, account, given.edition)
     redis = of_edition(request.state.redis, edition.code)
@@ -124,7 +111,7 @@ async def opened(request: Request) -> Response:
 
 async def retry(request: Request) -> Response:
     """`POST /desk/jobs/{id}/retry`: run a failed job once more."""
-    account = await editor(request, auth.cookie_of(request))
+    account = await editor(request)
     auth.require(account, auth.PUBLISHERS, "retrying a job")
     boards: Boards = request.state.boards
     await in_thread(lambda: boards.retry(request.path_params["id"]))

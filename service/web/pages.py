@@ -13,11 +13,11 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from service.domain.edition import Edition, direction_of
 from service.domain.frames import Snapshot
-from service.domain.headline import LONG
+from service.domain.headline import LONG, LONGEST
 from service.domain.instant import format_ms
 from service.errors import StoppressError
-from service.store.accounts import Account
 from service.web import assets
+from service.web.visitor import Visitor
 
 
 class Words(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
@@ -150,16 +150,14 @@ def render_signed_in() -> str:
 
 
 def render_desk(
-    account: Account,
-    editions: Sequence[Edition],
+    visitor: Visitor,
     edition: Edition,
-    csrf: str,
     allowed: Sequence[str],
     *,
     publishes: bool,
     undo_seconds: Sequence[float],
 ) -> str:
-    """Render the desk for one edition. `allowed`: the actions of the account's role; `csrf` goes with each change.
+    """Render the desk for one edition. `allowed`: the actions of the visitor's role.
 
     `undo_seconds` is how long what is published can be taken back, by urgency.
     """
@@ -168,48 +166,44 @@ def render_desk(
         "language": edition.language,
         "direction": edition.direction,
         "name": edition.name,
-        "csrf": csrf,
+        "csrf": visitor.csrf,
+        "user": visitor.account.name,
         "allowed": list(allowed),
         "publishes": publishes,
-        "role": account.role,
         "long": LONG,
+        "longest": LONGEST,
         "urgency": ENGLISH.urgency,
         "words": msgspec.to_builtins(words_of(edition.language)),
         "tickerStyle": assets.address("ticker.css"),
         "undo": list(undo_seconds),
         "twoPerson": list(edition.two_person),
-        "editions": {each.code: {"name": each.name, "direction": each.direction} for each in editions},
+        "editions": {each.code: {"name": each.name, "direction": each.direction} for each in visitor.editions},
     }
-    return (
-        _environment()
-        .get_template("desk.html")
-        .render(
-            account=account,
-            editions=editions,
-            edition=edition,
-            about=msgspec.json.encode(about).decode(),
-            csrf=csrf,
-            publishes=publishes,
-            urgency=ENGLISH.urgency,
-        )
+    return render(
+        "desk.html",
+        **visitor.page,
+        editions=visitor.editions,
+        edition=edition,
+        about=msgspec.json.encode(about).decode(),
+        publishes=publishes,
     )
 
 
 def render(template: str, **values: object) -> str:
-    """Render one of the desk's other pages."""
+    """Render one of the desk's pages."""
     return _environment().get_template(template).render(urgency=ENGLISH.urgency, **values)
 
 
-def render_wall(account: Account, editions: Sequence[Edition], csrf: str) -> str:
-    """Render the wallboard for these editions."""
+def render_wall(visitor: Visitor) -> str:
+    """Render the wallboard of a visitor's editions."""
     about = {
         "editions": [
             {"code": each.code, "name": each.name, "language": each.language, "direction": each.direction}
-            for each in editions
+            for each in visitor.editions
         ],
         "urgency": ENGLISH.urgency,
     }
-    return render("wall.html", account=account, csrf=csrf, about=msgspec.json.encode(about).decode())
+    return render("wall.html", **visitor.page, about=msgspec.json.encode(about).decode())
 
 
 def render_problem(error: StoppressError) -> str:
