@@ -14,6 +14,15 @@ export const SHAPES = {
 /** A key that names one attempt or one tab. `randomUUID` is not there on plain HTTP. */
 export const fresh = () => crypto.randomUUID?.() ?? [...crypto.getRandomValues(new Uint32Array(4))].join("-");
 
+/** What went wrong, at the form; empty when nothing did. */
+export function complain(text) {
+  $("trouble").textContent = text;
+  $("trouble").hidden = !text;
+}
+
+/** What was done, at the form: text, or nodes. */
+export const report = (...content) => $("done").replaceChildren(...content);
+
 export const zone = Intl.DateTimeFormat().resolvedOptions().timeZone;
 export const clock = (moment) => new Date(moment).toLocaleTimeString();
 export const calendar = (moment) => new Date(moment).toLocaleString();

@@ -1,6 +1,6 @@
 // Actions: what may be done to a line in its state, by this account; each asks for what it needs.
 
-import { $, about, el, fresh, screens } from "./about.js";
+import { $, about, complain, el, fresh, report, screens } from "./about.js";
 import { act } from "./api.js";
 import { ask, override } from "./ask.js";
 import { change } from "./edit.js";
@@ -22,13 +22,18 @@ let done = async () => {};
 /** What follows an action. */
 export const onDone = (run) => (done = run);
 
+/** Whether the two-person rule still wants somebody for it. */
+const ruled = ({ item: line, state, approvedBy }) => about.twoPerson.includes(line?.urgency) && !approvedBy && ["draft", "submitted"].includes(state);
+
+const wordFor = (record, action) => (action === "publish" && ruled(record) ? "publish alone…" : (WORDS[record.state]?.[action] ?? action));
+
 function may(record, action) {
   const own = about.publishes || ["draft", "submitted"].includes(record.state);
   if (["edit", "correct"].includes(action)) return own;
-  if (action === "approve and publish") return about.allowed.includes("approve") && about.publishes;
+  const mine = [record.writtenBy, record.submittedBy].includes(about.user);
+  if (action.startsWith("approve") && (!about.allowed.includes("approve") || (ruled(record) && mine))) return false;
+  if (action === "approve and publish") return about.publishes;
   if (!about.allowed.includes(action)) return false;
-  const ruled = about.twoPerson.includes(record.item?.urgency) && !record.approvedBy;
-  if (action === "publish" && record.state === "submitted" && ruled && about.allowed.includes("approve")) return false;
   return !(action === "pin" && record.item?.pinned) && !(action === "unpin" && !record.item?.pinned);
 }
 
@@ -37,7 +42,7 @@ export function actions(record) {
   const line = record.item;
   const group = el("div", { class: "actions", role: "group", "aria-label": `Actions for ${line?.headline ?? record.id}` });
   for (const action of ACTIONS[record.state].filter((each) => may(record, each))) {
-    const button = el("button", { type: "button", "data-action": action }, WORDS[record.state]?.[action] ?? action);
+    const button = el("button", { type: "button", "data-action": action }, wordFor(record, action));
     button.addEventListener("click", () => run(record, action));
     group.append(button);
   }
@@ -53,18 +58,13 @@ export function actions(record) {
   return group;
 }
 
-function complain(text) {
-  $("trouble").textContent = text;
-  $("trouble").hidden = !text;
-}
-
 async function run(record, action) {
   const { id, item: line, version } = record;
   const title = `${action[0].toUpperCase()}${action.slice(1)}`;
   const key = fresh();
   const does = (more = {}) => act(id, action, more, { version, key: more.override ? `${key}-alone` : key });
   complain("");
-  $("done").textContent = "";
+  report();
   try {
     if (["edit", "correct"].includes(action)) await change(record, action);
     else if (action === "kill") await kill(record, key);
@@ -90,19 +90,17 @@ async function run(record, action) {
 }
 
 /** Publish: a flash is confirmed, an embargo is not broken by a slip, and a rule is passed over with a reason only. */
-async function guarded({ state, item: line, embargoedUntil }, does) {
-  const again = (error) => {
-    if (error.code !== "second-person") throw error;
-    return override(error, (reason) => does({ override: reason }));
-  };
+async function guarded(record, does) {
+  const { state, item: line, embargoedUntil } = record;
   const count = Number($("audience").dataset.count ?? 0);
-  if (state === "embargoed") {
+  if (ruled(record)) await override(line.headline, (reason) => does({ override: reason }));
+  else if (state === "embargoed") {
     const text = `“${line.headline}” is under embargo until ${new Date(embargoedUntil).toLocaleString()}. It goes out now, to ${screens(count)}.`;
-    await ask({ title: "Break the embargo", text, yes: "Publish now", run: () => does().catch(again) });
+    await ask({ title: "Break the embargo", text, yes: "Publish now", run: () => does() });
   } else if (line.urgency === 1) {
     const text = `“${line.headline}” goes to ${screens(count)} of ${about.name}.`;
-    await ask({ title: `Flash in ${about.name}`, text, yes: "Publish flash", run: () => does().catch(again) });
-  } else await does().catch(again);
+    await ask({ title: `Flash in ${about.name}`, text, yes: "Publish flash", run: () => does() });
+  } else await does();
 }
 
 async function kill({ id, item: line, sisters }, key) {
@@ -123,5 +121,5 @@ async function kill({ id, item: line, sisters }, key) {
   if (!agreed) return;
   const failed = told.filter(({ error }) => error);
   if (failed.length) complain(`Killed here, but not in ${failed.map(({ edition, error }) => `${about.editions[edition]?.name ?? edition}: ${error}`).join("; ")}`);
-  else $("done").textContent = told.length ? `Killed, and in ${told.map(({ edition }) => about.editions[edition]?.name ?? edition).join(", ")}.` : "Killed.";
+  else report(told.length ? `Killed, and in ${told.map(({ edition }) => about.editions[edition]?.name ?? edition).join(", ")}.` : "Killed.");
 }

@@ -1,15 +1,23 @@
 // API: the desk's calls. Changes go the same way as everybody's, with the proof that they come from this page.
 
-import { about } from "./about.js";
+import { about, calendar } from "./about.js";
 
 const ANSWER_MS = 8000;
+/** JSON paths of the API, as the form's fields and its words for them. */
+const FIELDS = {
+  "$.headline": ["headline", "Headline"], "$.speaker": ["speaker", "Speaker"], "$.outlet": ["outlet", "Outlet"], "$.link": ["link", "Link"],
+  "$.section": ["section", "Section"], "$.expires": ["expires", "Expires"], "$.embargoedUntil": ["at", "Time"], "$.publishAt": ["at", "Time"], "$.note": [null, "Note"],
+};
+const INSTANT = /\d{4}-\d\d-\d\dT[\d:.]+Z/g;
 
-/** What the service did not do, in words for the editor; `code` and `current` where it said them. */
+/** What the service did not do, in words for the editor; its `code`, and the `field` at fault, where it said them. */
 export class Refusal extends Error {
-  constructor(text, problem = {}) {
-    super(text);
-    this.code = problem.code;
-    this.current = problem.current;
+  constructor(text, { code, path } = {}) {
+    const [field, label] = FIELDS[path] ?? [null, null];
+    const said = text.replaceAll(INSTANT, calendar);
+    super(label ? `${label}: ${said}` : said);
+    this.code = code;
+    this.field = field;
   }
 }
 
@@ -28,7 +36,7 @@ export async function call(method, path, body, { version, key } = {}) {
   const answer = await response.json().catch(() => ({}));
   if (response.status === 401) throw new Refusal("Your session has ended. Reload the page to sign in again: what you typed stays.", answer);
   if (!response.ok) {
-    throw new Refusal(answer.detail ? `${answer.detail}${answer.path ? ` (${answer.path})` : ""}` : `The service refused: ${response.status}`, answer);
+    throw new Refusal(answer.detail ?? `The service refused: ${response.status}`, answer);
   }
   return answer;
 }

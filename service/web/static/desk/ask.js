@@ -1,6 +1,6 @@
 // Ask: a question before what cannot be taken back.
 
-import { $ } from "./about.js";
+import { $, about } from "./about.js";
 
 /**
  * Ask; `run(note, everywhere)` does it and may refuse, which is shown while the question stays open. `note` is what must
@@ -17,6 +17,7 @@ export function ask({ title, text, yes, note, also, run }) {
   $("ask-also-field").hidden = !also;
   $("ask-also-label").textContent = also ?? "";
   $("ask-also").checked = Boolean(also);
+  $("ask-yes").hidden = false;
   complain("");
   return new Promise((resolve) => {
     const over = new AbortController();
@@ -46,6 +47,8 @@ export function ask({ title, text, yes, note, also, run }) {
         end();
       } catch (error) {
         complain(error.message);
+        // What was asked about is no more: it must be looked at again.
+        $("ask-yes").hidden = error.code === "stale-version";
       } finally {
         $("ask-yes").disabled = false;
       }
@@ -56,10 +59,10 @@ export function ask({ title, text, yes, note, also, run }) {
 }
 
 /** Who is alone says why it cannot wait; the audit keeps it. `run(reason)` does it. */
-export function override(refusal, run) {
+export function override(headline, run) {
   return ask({
     title: "A second person is needed",
-    text: `${refusal.message} This is for emergencies: the audit log keeps your name and the reason for good.`,
+    text: `“${headline}” is one that somebody else approves in ${about.name} before it goes out. Alone is for emergencies: the audit log keeps your name and the reason for good.`,
     yes: "Go on alone",
     note: "Why it cannot wait",
     run,

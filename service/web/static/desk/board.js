@@ -8,7 +8,7 @@ import { openBy } from "./presence.js";
 const GROUPS = [
   ["Waits for somebody", ["submitted", "approved"]],
   ["Waits for its time", ["scheduled", "embargoed"]],
-  ["On the air", ["live", "withheld"]],
+  ["On the air, and withheld", ["live", "withheld"]],
   ["Drafts", ["draft"]],
   ["Over", ["expired", "killed"]],
 ];
@@ -18,6 +18,7 @@ const TICK_MS = 500;
 const rows = new Map();
 /** The service's clock minus ours. */
 let skew = 0;
+export const serviceNow = () => Date.now() + skew;
 
 const groups = GROUPS.map(([name, states], place) => {
   const list = el("ol", { role: "list" });
@@ -128,7 +129,7 @@ const dueOf = ({ record }) => record.embargoedUntil ?? record.publishAt ?? "";
 export const records = () => [...rows.values()].map(({ record }) => record);
 
 function tick() {
-  const now = Date.now() + skew;
+  const now = serviceNow();
   for (const node of document.querySelectorAll("#items [data-due]")) {
     const words = `on air in ${left(Date.parse(node.dataset.due) - now)}`;
     if (node.textContent !== words) node.textContent = words;
@@ -142,7 +143,7 @@ let retry = async () => {};
 export const onRetry = (run) => (retry = run);
 
 function works({ outbox, outboxSince, jobs }) {
-  const waits = outbox ? `, the first for ${left(Date.now() + skew - outboxSince)}` : "";
+  const waits = outbox ? `, the first for ${left(serviceNow() - outboxSince)}` : "";
   $("outbox").textContent = `Outbox: ${outbox ? `${outbox} waiting${waits}` : "empty"} · jobs waiting: ${jobs.waiting} · failed: ${jobs.failures}`;
   $("works").dataset.trouble = jobs.failures > 0 || outbox > 0;
   const ids = jobs.failed.map(({ id }) => id).join();

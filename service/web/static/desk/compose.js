@@ -1,11 +1,10 @@
 // Compose: a new line. What is typed outlives a lost connection, a reload and a sign-in; it ends with the tab.
 
 import { draw } from "../line.js";
-import { $, about, calendar, clock, el, fresh, screens } from "./about.js";
+import { $, about, calendar, clock, complain, el, fresh, report, screens } from "./about.js";
 import { Refusal, call, item } from "./api.js";
 import { ask, override } from "./ask.js";
-import { explain, fieldsOf, filled, guard, missing, visit } from "./form.js";
-import { hold } from "./hold.js";
+import { explain, fieldsOf, filled, guard, missing, retype, typed, visit } from "./form.js";
 
 const KEPT = `stoppress-compose-${about.edition}`;
 const PAUSE_MS = 300;
@@ -23,23 +22,15 @@ let sentAt = -Infinity;
 let pause = 0;
 let look = async () => board;
 
-const keyOf = (field) => (["radio", "checkbox"].includes(field.type) ? `${field.name}=${field.value}` : field.name);
-
 function save() {
-  const values = Object.fromEntries(fieldsOf(form).map((field) => [keyOf(field), keyOf(field) === field.name ? field.value : field.checked]));
-  sessionStorage.setItem(KEPT, JSON.stringify({ values, attempt, source: source?.id }));
+  sessionStorage.setItem(KEPT, JSON.stringify({ values: typed(form), attempt, source: source?.id }));
 }
 
 function restore() {
   try {
     const { values, attempt: before, source: of } = JSON.parse(sessionStorage.getItem(KEPT) ?? '{"values": {}}');
     attempt = before;
-    for (const field of fieldsOf(form)) {
-      const value = values[keyOf(field)];
-      if (value === undefined) continue;
-      if (typeof value === "boolean") field.checked = value;
-      else field.value = value;
-    }
+    retype(form, values);
     return of;
   } catch {
     sessionStorage.removeItem(KEPT);
@@ -102,15 +93,10 @@ function show() {
 
 function changed() {
   attempt = null;
-  $("done").textContent = "";
+  report();
   save();
   show();
   compare();
-}
-
-export function complain(text) {
-  $("trouble").textContent = text;
-  $("trouble").hidden = !text;
 }
 
 async function confirmed(line) {
@@ -134,7 +120,9 @@ async function send(state, reason) {
     visit(fault[1]);
     return;
   }
+  if (state === "live" && !reason && !alone()) return void override(line.headline, (given) => send(state, given));
   sending = true;
+  let next = $("headline");
   try {
     if (state === "live" && line.urgency === 1 && !reason && !(await confirmed(line))) return;
     for (const button of form.querySelectorAll("button")) button.disabled = true;
@@ -143,22 +131,23 @@ async function send(state, reason) {
     const answer = await call("POST", "/v1/items", { ...line, state }, { key: `${attempt}-${state}${reason ? "-alone" : ""}` });
     sentAt = performance.now();
     clear();
+    // What is held shows itself, as soon as the board knows it.
     const held = answer.state === "scheduled" && !line.publishAt;
     const words = { live: "Published.", embargoed: "Accepted: public when its embargo ends.", scheduled: "Scheduled.", draft: "Saved as draft.", submitted: "Handed in: it waits for approval." };
-    $("done").textContent = held ? "" : (words[answer.state] ?? answer.state);
-    if (held) hold(answer.id, line.headline, about.undo[line.urgency - 1] * 1000);
+    report(held ? "" : (words[answer.state] ?? answer.state));
   } catch (error) {
     if (error.code === "second-person" && about.publishes && !reason) {
       sending = false;
-      await override(error, (given) => send(state, given));
+      await override(line.headline, (given) => send(state, given));
       return;
     }
     if (reason) throw error;
     complain(error.message);
+    next = form.elements[error.field] ?? next;
   } finally {
     sending = false;
     for (const button of form.querySelectorAll("button")) button.disabled = false;
-    if (!document.querySelector("dialog[open]")) $("headline").focus();
+    if (!document.querySelector("dialog[open]")) visit(next);
   }
 }
 
@@ -199,6 +188,7 @@ async function find(id, begins) {
   try {
     const record = await item(id);
     if (!record.item) throw new Refusal("What was to be translated has been killed.");
+    if (record.edition === about.edition) throw new Refusal(`That line is one of ${about.name} already: it is translated on another edition's desk.`);
     translate(record);
     if (begins) carry(record);
     save();

@@ -1,12 +1,12 @@
 // Desk: the only wiring of the page. Compose on one side, the board on the other, the stream between them.
 
-import { $, about } from "./about.js";
+import { $, about, complain } from "./about.js";
 import { onDone } from "./actions.js";
 import { call } from "./api.js";
-import { arrange, onRetry, records } from "./board.js";
-import { complain, compose, known } from "./compose.js";
-import { edit } from "./edit.js";
-import { settled } from "./hold.js";
+import { arrange, onRetry, records, serviceNow } from "./board.js";
+import { compose, known } from "./compose.js";
+import { edit, noticed } from "./edit.js";
+import { holds } from "./hold.js";
 import { heard } from "./presence.js";
 import { Stream } from "./stream.js";
 
@@ -20,7 +20,8 @@ function tell(live, text) {
 function hear(board, at) {
   heard(board.open);
   arrange(board, at);
-  settled(records());
+  holds(records(), serviceNow);
+  noticed(records());
   known(board);
 }
 

@@ -1,13 +1,16 @@
 // Edit: new text for a line that is there, its translations beside it. Two people on one line see each other, and what
 // the other one saved meanwhile is laid beside one's own.
 
-import { $, about, el, fresh, screens } from "./about.js";
+import { $, about, el, fresh, report, screens } from "./about.js";
 import { act, address, call, item } from "./api.js";
 import { ask, override } from "./ask.js";
-import { explain, fill, filled, guard, missing, visit } from "./form.js";
+import { explain, fill, filled, guard, missing, retype, typed, visit } from "./form.js";
 import { open } from "./presence.js";
 
 const NAMES = { headline: "headline", speaker: "speaker", outlet: "outlet", urgency: "urgency", section: "section", link: "link", regions: "regions", embargoedUntil: "embargo", publishAt: "schedule", expires: "expiry" };
+
+// What is typed outlives Escape, a reload and a sign-in, beside what it was typed over; it ends with the tab.
+const keptOf = (id) => `stoppress-edit-${id}`;
 
 const dialog = $("edit");
 const form = $("edit-form");
@@ -53,6 +56,9 @@ export function change(record, how) {
   base = record;
   sending = false;
   fill(form, record);
+  const kept = JSON.parse(sessionStorage.getItem(keptOf(record.id)) ?? "null");
+  // Typed over an earlier version, it is merged with this one when it is saved.
+  if (kept) base = kept.base;
   const correcting = how === "correct";
   $("edit-title").textContent = correcting ? "Correct" : record.state === "live" ? "Update" : "Edit";
   $("edit-about").textContent = correcting
@@ -60,12 +66,14 @@ export function change(record, how) {
     : record.state === "live" ? "New facts: readers get the new text, without a note. What was wrong is put right with “correct”." : "Only the newsroom sees this yet.";
   $("edit-note-field").hidden = !correcting;
   $("edit-note").value = "";
+  if (kept) retype(form, kept.values);
   for (const field of form.querySelectorAll("[data-unpublished]")) field.hidden = record.public;
   const waits = ["scheduled", "embargoed"].includes(record.state);
   $("edit-publish").hidden = !about.publishes || record.public || waits || about.twoPerson.includes(record.item.urgency);
   $("edit-save").replaceChildren(correcting ? "Correct " : "Save ", el("kbd", {}, "Ctrl+Enter"));
   $("edit-merge").hidden = true;
   complain("");
+  $("edit-news").textContent = kept ? "What you had typed is back." : "";
   explain(form);
   sisters(record);
   open(record.id);
@@ -94,6 +102,23 @@ async function sisters({ sisters: kin }) {
 function complain(text) {
   $("edit-trouble").textContent = text;
   $("edit-trouble").hidden = !text;
+  if (text) $("edit-trouble").scrollIntoView({ block: "nearest" });
+}
+
+/** What the board knows by now: whether somebody changed or killed the line while it is open here. */
+export function noticed(records) {
+  const now = dialog.open && records.find(({ id }) => id === base.id);
+  if (!now || now.rev <= base.rev || sending) return;
+  $("edit-news").textContent = now.item
+    ? `${now.changedBy} has changed this meanwhile. What you save is laid beside it first.`
+    : `${now.changedBy} has killed this line. Your text is still here to be copied.`;
+}
+
+/** What the answer to a save means for the line. */
+function saved(state) {
+  if (state === "submitted" && base.state !== "submitted") return "Saved. It waits for approval now, and does not go out by itself.";
+  if (["draft", "submitted", "approved"].includes(state)) return "Saved. It is not on the air.";
+  return "Saved.";
 }
 
 async function save(publishes, reason) {
@@ -118,10 +143,10 @@ async function save(publishes, reason) {
   }
   sending = true;
   try {
-    let { version } = base;
+    let { version, state } = base;
     if (Object.keys(sent).length) {
       const body = { change: kind === "correct" ? "correct" : "update", ...(note ? { note } : {}), ...sent, ...(reason ? { override: reason } : {}) };
-      ({ version } = await call("PATCH", address(base.id), body, { version, key: fresh() }));
+      ({ version, state } = await call("PATCH", address(base.id), body, { version, key: fresh() }));
     }
     if (publishes) {
       const line = filled(form);
@@ -132,15 +157,20 @@ async function save(publishes, reason) {
       await act(base.id, "publish", {}, { version, key: fresh() });
     }
     const kin = Object.keys(base.sisters ?? {}).filter((edition) => about.editions[edition]);
+    forget();
     dialog.close();
+    if (!publishes) report(saved(state));
     if (kind === "correct" && kin.length) offer(kin);
   } catch (error) {
     if (error.code === "stale-version") await merge();
     else if (error.code === "second-person" && about.publishes && !reason) {
       sending = false;
-      await override(error, (given) => save(publishes, given));
+      await override(base.item.headline, (given) => save(publishes, given));
     } else if (reason) throw error;
-    else complain(error.message);
+    else {
+      complain(error.message);
+      form.elements[error.field]?.focus();
+    }
   } finally {
     sending = false;
   }
@@ -152,7 +182,7 @@ function offer(kin) {
     " ",
     el("a", { href: `/desk?edition=${encodeURIComponent(edition)}&correct=${encodeURIComponent(base.sisters[edition])}` }, el("bdi", {}, about.editions[edition].name)),
   ]);
-  $("done").replaceChildren("Corrected. The same line stands in", ...links, ".");
+  report("Corrected. The same line stands in", ...links, ".");
 }
 
 /** Somebody saved first. What only one of us changed is kept; where both did, both texts are shown to choose from. */
@@ -206,7 +236,14 @@ function put(line) {
   explain(form);
 }
 
-form.addEventListener("input", () => explain(form));
+function forget() {
+  sessionStorage.removeItem(keptOf(base.id));
+}
+
+form.addEventListener("input", () => {
+  explain(form);
+  sessionStorage.setItem(keptOf(base.id), JSON.stringify({ base, values: typed(form) }));
+});
 form.addEventListener("submit", (event) => {
   event.preventDefault();
   save(false);
@@ -220,7 +257,10 @@ $("edit-note").addEventListener("keydown", (event) => {
   save(false);
 });
 $("edit-publish").addEventListener("click", () => save(true));
-$("edit-cancel").addEventListener("click", () => dialog.close());
+$("edit-cancel").addEventListener("click", () => {
+  forget();
+  dialog.close();
+});
 dialog.addEventListener("close", () => {
   // The event comes late: by then another line may be open.
   if (dialog.open) return;

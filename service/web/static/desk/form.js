@@ -13,12 +13,28 @@ function local(moment) {
 
 export const fieldsOf = (form) => [...form.elements].filter(({ name }) => name);
 
+const isBox = (field) => ["radio", "checkbox"].includes(field.type);
+const keyOf = (field) => (isBox(field) ? `${field.name}=${field.value}` : field.name);
+
+/** All that is typed and ticked, to be kept; `retype` brings it back. */
+export const typed = (form) => Object.fromEntries(fieldsOf(form).map((field) => [keyOf(field), isBox(field) ? field.checked : field.value]));
+
+export function retype(form, values) {
+  for (const field of fieldsOf(form)) {
+    const value = values[keyOf(field)];
+    if (value === undefined) continue;
+    if (isBox(field)) field.checked = value;
+    else field.value = value;
+  }
+}
+
 /** What the API takes of it. A time that was not touched is not in it. */
 export function filled(form) {
   const data = new FormData(form);
   const text = (name) => (data.get(name) ?? "").trim() || null;
   const line = {
-    headline: (data.get("headline") ?? "").trim(),
+    // A pasted line break is a space: it is one line.
+    headline: (data.get("headline") ?? "").trim().replaceAll(/\s*[\r\n]+\s*/g, " "),
     speaker: text("speaker"),
     outlet: text("outlet"),
     urgency: Number(data.get("urgency")),
@@ -54,7 +70,8 @@ export function explain(form) {
   const { elements } = form;
   const length = lengthOf(elements.headline.value);
   const count = form.querySelector(".count");
-  count.textContent = length > about.long ? `${length} characters: over ${about.long}` : `${length}`;
+  const limit = length > about.longest ? `at most ${about.longest}` : `over ${about.long}`;
+  count.textContent = length > about.long ? `${length} characters: ${limit}` : `${length}`;
   count.dataset.long = length > about.long;
   elements.at.disabled = elements.when.value === "now";
   for (const name of ["at", "expires"]) {
@@ -66,7 +83,9 @@ export function explain(form) {
 /** What is missing before it can be sent, with the field that it is missing in; null when nothing is. */
 export function missing(form) {
   const { headline, when, at } = form.elements;
-  if (!headline.value.trim()) return ["Expected a headline, got none.", headline];
+  const length = lengthOf(headline.value);
+  if (!length) return ["Expected a headline, got none.", headline];
+  if (length > about.longest) return [`Expected a headline of at most ${about.longest} characters, got ${length}.`, headline];
   // An embargo whose time was forgotten must not go out at once.
   if (!at.closest("[hidden]") && when.value !== "now" && !at.value) {
     return [`Expected the time ${when.value === "publishAt" ? "at which it goes on the air" : "at which the embargo ends"}, got none.`, at];

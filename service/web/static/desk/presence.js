@@ -21,8 +21,8 @@ export function open(id) {
   show();
 }
 
-/** Who else has an item open, by name. */
-export const openBy = (id) => [...new Set((others[id] ?? []).filter(([who]) => who !== tab).map(([, name]) => name))];
+/** Who else has an item open, by name. Not oneself: a tab that was closed without a word is remembered for a while. */
+export const openBy = (id) => [...new Set((others[id] ?? []).map(([, name]) => name))].filter((name) => name !== about.user);
 
 /** What the board says of everybody. */
 export function heard(open) {

@@ -68,7 +68,8 @@ export class Stream {
           if (document.hidden || again > 1) this.#poll(again - 1);
           else this.#listen();
         } catch (error) {
-          this.#tell(false, `not up to date: ${error.message}`);
+          // A browser's own words for a network that is not there help nobody.
+          this.#tell(false, `not up to date: ${error instanceof TypeError ? "the service does not answer" : error.message}`);
           this.#poll();
         }
       },
