@@ -22,6 +22,7 @@ from service.domain.instant import format_ms
 from service.domain.lifecycle import Decision, Entry
 from service.errors import ConflictError, StoppressError
 from service.store import log as store
+from service.store.channel import follow
 from service.store.connect import AsyncStore, alike, at, of_edition, streaming
 from service.store.keys import CLOCK_LEASE, Keys
 from service.store.script import Script
@@ -43,8 +44,6 @@ MOST_WAKEUPS = 20
 COMPLAINT_SECONDS = 10.0
 # The alarm wakes the sleeper; should its message be lost with a connection, this is how late it can be.
 LONGEST_SLEEP_SECONDS = 30.0
-# After so much silence the alarms' connection is asked whether it lives, and given as long to say so.
-QUIET_SECONDS = 2.0
 # How soon what was refused is tried again.
 REFUSED_MS = 200
 DUE_AT_ONCE = 100
@@ -275,23 +274,5 @@ class Clock:
 
     async def _listen(self) -> None:
         """Hear that something earlier is due now."""
-        while True:
-            # A Cluster passes what is published on to all its nodes: one subscription hears every shard's alarms.
-            pubsub = at(self._alarms, CLOCK_LEASE).pubsub()
-            try:
-                await pubsub.subscribe(*(Keys.of(code).alarm for code in self._context.editions))
-                while True:
-                    # The confirmation of the subscription counts as an alarm: one may have been missed before it.
-                    if await pubsub.get_message(timeout=QUIET_SECONDS) is not None:
-                        self._ring()
-                        continue
-                    # Silence is normal here, and looks like a dead server's.
-                    await pubsub.ping()
-                    async with asyncio.timeout(QUIET_SECONDS):
-                        while (await pubsub.get_message(timeout=None))["type"] != "pong":
-                            self._ring()
-            except (RedisError, OSError, TimeoutError) as error:
-                log.warning("alarms not heard", error=str(error) or type(error).__name__)
-                await asyncio.sleep(0.2)
-            finally:
-                await pubsub.aclose()  # type: ignore[no-untyped-call]
+        channels = [Keys.of(code).alarm for code in self._context.editions]
+        await follow(at(self._alarms, CLOCK_LEASE), channels, lambda _: self._ring())

@@ -7,6 +7,7 @@ second while somebody has a desk open. Nothing is read for an edition that nobod
 import asyncio
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, cast
 
 import msgspec
@@ -24,6 +25,7 @@ from service.domain.lifecycle import Record
 from service.errors import NotFoundError
 from service.newsroom.queue import Newsroom, now_ms
 from service.store import hops, opened, reach
+from service.store.channel import follow
 from service.store.connect import AsyncStore, Store, at, of_edition
 from service.store.items import Wanted
 from service.store.keys import Keys
@@ -34,8 +36,6 @@ LATEST, MOST_OPEN = 30, 70
 HANDED_IN = 500
 # Reach changes without a word. A change that comes sooner than this after another is shown together with it.
 LOOK_SECONDS, PAUSE_SECONDS = 0.5, 0.05
-# After so much silence the channel's connection is asked whether it lives.
-QUIET_SECONDS = 2.0
 FAILED_SHOWN = 20
 # How many versions back the last that went out is looked for: what is changed while it is withheld goes nowhere.
 LATELY = 5
@@ -76,7 +76,7 @@ class Board:
 
 
 class Boards:
-    """Every edition's board. `run` never returns."""
+    """Every edition's board, each kept by a loop of its own: what hangs on one shard keeps no other's waiting."""
 
     def __init__(
         self,
@@ -92,7 +92,7 @@ class Boards:
         self._queue = queue
         self._on_air = on_air
         self._boards = {code: Board() for code in newsroom.editions}
-        self._wake = asyncio.Event()
+        self._wakes = {code: asyncio.Event() for code in newsroom.editions}
 
     @property
     def watchers(self) -> int:
@@ -101,7 +101,8 @@ class Boards:
 
     def loops(self) -> dict[str, Callable[[], Any]]:
         """What must run, by name."""
-        return {"board": self.run, "board news": self._listen}
+        boards = {f"board {code}": partial(self._keep, code) for code in self._boards}
+        return {**boards, "board news": self._listen}
 
     def watch(self, edition: str) -> Board:
         """Begin to look; `unwatch` ends it."""
@@ -110,7 +111,7 @@ class Boards:
             # What it showed to whoever looked before is old by now.
             board = self._boards[edition] = Board()
         board.watchers += 1
-        self._wake.set()
+        self._wakes[edition].set()
         return board
 
     def unwatch(self, board: Board) -> None:
@@ -123,18 +124,19 @@ class Boards:
         self._take(board, await run_in_threadpool(self._read, edition, board))
         return board.since(0)
 
-    async def run(self) -> None:
-        """Keep the boards that somebody looks at up to date."""
+    async def _keep(self, code: str) -> None:
+        """Keep an edition's board up to date for ever, while somebody looks at it."""
+        wake = self._wakes[code]
         while True:
             try:
-                async with asyncio.timeout(LOOK_SECONDS):
-                    await self._wake.wait()
+                async with asyncio.timeout(LOOK_SECONDS if self._boards[code].watchers else None):
+                    await wake.wait()
             except TimeoutError:
                 pass
-            self._wake.clear()
-            for code, board in self._boards.items():
-                if board.watchers:
-                    await self._refresh(code, board)
+            wake.clear()
+            board = self._boards[code]
+            if board.watchers:
+                await self._refresh(code, board)
             await asyncio.sleep(PAUSE_SECONDS)
 
     async def _refresh(self, code: str, board: Board) -> None:
@@ -250,40 +252,23 @@ class Boards:
             raise NotFoundError(f"expected the id of a failed job, got {job_id[:64]!r}, which is none") from None
         self.changed()
 
-    def changed(self) -> None:
-        """Something was done that no channel tells of."""
-        for board in self._boards.values():
+    def changed(self, *codes: str) -> None:
+        """Something was done in these editions; without one, in any."""
+        for code in codes or self._boards:
+            board = self._boards[code]
             board.dirty = True
-        self._wake.set()
+            if board.watchers:
+                self._wakes[code].set()
 
     def _registry(self) -> FailedJobRegistry:
         return FailedJobRegistry(queue=self._queue, serializer=JSONSerializer)
 
     async def _listen(self) -> None:
         """Hear that something was accepted, or opened, at any process."""
-        channels = {Keys.of(code).desk.encode(): code for code in self._boards}
-        while True:
-            # A Cluster passes what is published on to all its nodes: one subscription hears every shard.
-            pubsub = at(self._side, next(iter(channels)).decode()).pubsub()
-            try:
-                await pubsub.subscribe(*channels)
-                while True:
-                    message = await pubsub.get_message(timeout=QUIET_SECONDS)
-                    if message is not None:
-                        board = self._boards[channels[message["channel"]]]
-                        board.dirty = True
-                        if board.watchers:
-                            self._wake.set()
-                        continue
-                    await pubsub.ping()
-                    async with asyncio.timeout(QUIET_SECONDS):
-                        while (await pubsub.get_message(timeout=None))["type"] != "pong":
-                            self.changed()
-            except (RedisError, OSError, TimeoutError) as error:
-                log.debug("desk channel not heard", error=str(error) or type(error).__name__)
-                await asyncio.sleep(0.2)
-            finally:
-                await pubsub.aclose()  # type: ignore[no-untyped-call]
+        channels = {Keys.of(code).desk: code for code in self._boards}
+        await follow(
+            at(self._side, next(iter(channels))), list(channels), lambda channel: self.changed(channels[channel])
+        )
 
 
 def _tell(board: Board) -> None:
