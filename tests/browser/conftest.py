@@ -8,7 +8,7 @@ import socket
 import struct
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -22,8 +22,12 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from service.domain.edition import Edition, default_editions
 from service.domain.frames import Snapshot
+from service.store.accounts import Role
+from service.store.users import Users
 from service.web.assets import Assets
 from service.web.pages import render_tickers
+from tests.browser.at_desk import enter, listen, sign_in
+from tests.integration.harness import PASSWORD, Service, now_ms
 
 PATIENCE_S = 10
 CSP = (
@@ -187,3 +191,36 @@ def page(context: BrowserContext, stand: Stand) -> Iterator[Page]:
     page.close()
     # Chromium's own remark on a connection that failed is what some tests are about.
     assert [text for text in complaints if not text.startswith("WebSocket connection to ")] == []
+
+
+@pytest.fixture
+def desk(service: Service, context: BrowserContext) -> Iterator[Page]:
+    """The desk of a chief who came by the one-time link. Any complaint of the browser fails the test."""
+    troubles: list[str] = []
+    page = context.new_page()
+    listen(page, troubles)
+    enter(service, page)
+    yield page
+    assert not troubles
+
+
+@pytest.fixture
+def signed(service: Service, browser: Browser) -> Iterator[Callable[[str, Role], Page]]:
+    """Browsers of their own for editors by name; any complaint of one fails the test."""
+    troubles: list[str] = []
+    contexts: list[BrowserContext] = []
+
+    def sign(name: str, role: Role) -> Page:
+        users = Users(service.redis)
+        if users.find(name) is None:
+            users.add(name, role, PASSWORD, now_ms())
+        contexts.append(browser.new_context(viewport={"width": 1280, "height": 900}))
+        page = contexts[-1].new_page()
+        listen(page, troubles)
+        sign_in(service, page, name)
+        return page
+
+    yield sign
+    for context in contexts:
+        context.close()
+    assert not troubles
